@@ -1,0 +1,78 @@
+"""The paper's localization metrics: LE, OM and F1, as the original code scores them."""
+
+import numpy as np
+
+from casm_tf.localization import continuous_f1, iou, predict_box
+
+
+class LocalizationEvaluator:
+    """How well masks localize the objects of their images.
+
+    Of an image's ground-truth boxes the best one counts, for each metric on its own:
+
+        LE: share of images whose predicted box has an IoU of at most 0.5 with every box;
+        OM: share of images that are mislocalized like that, or misclassified;
+        F1: mean over images of the largest `continuous_f1`.
+
+    Args:
+        method, alpha: how a mask becomes a box, see `casm_tf.localization.binarize`.
+    """
+
+    def __init__(self, method="volume", alpha=1.0):
+        self.method = method
+        self.alpha = alpha
+        self._images = 0
+        self._f1 = 0.0
+        self._misses = 0
+        self._classified_images = 0
+        self._misses_or_wrong = 0
+
+    def accumulate(self, masks, boxes, correct=None):
+        """Take in a batch.
+
+        `masks` are float [B, H, W] in [0, 1]; `boxes` one integer array [N, 4] an image, N >= 1, of
+        half-open pixels x0, y0, x1, y1; `correct` bool [B], whether the image is classified right,
+        is given for every batch or for none. Raises ValueError for anything else.
+        """
+        masks = np.asarray(masks, np.float32)
+        boxes = [np.asarray(image_boxes) for image_boxes in boxes]
+        if masks.ndim != 3 or len(masks) != len(boxes):
+            raise ValueError(
+                "masks are [batch, height, width] with boxes for each; "
+                f"found shape {list(masks.shape)} and boxes for {len(boxes)}"
+            )
+        if correct is not None and np.shape(correct) != (len(masks),):
+            raise ValueError(
+                f"correct is [{len(masks)}], one an image; found shape {list(np.shape(correct))}"
+            )
+        for image_boxes in boxes:
+            shape, dtype = image_boxes.shape, image_boxes.dtype
+            if len(shape) != 2 or shape[0] < 1 or shape[1] != 4 or dtype.kind not in "iu":
+                raise ValueError(
+                    "an image's boxes are integers [N, 4] with N of at least 1; "
+                    f"found {dtype} {list(shape)}"
+                )
+
+        for index, (mask, image_boxes) in enumerate(zip(masks, boxes, strict=True)):
+            image_boxes = image_boxes.tolist()
+            predicted = predict_box(mask, self.method, self.alpha)
+            hit = predicted is not None and any(iou(predicted, box) > 0.5 for box in image_boxes)
+            self._f1 += max(continuous_f1(mask, box) for box in image_boxes)
+            self._misses += not hit
+            self._images += 1
+            if correct is not None:
+                self._misses_or_wrong += not (hit and correct[index])
+                self._classified_images += 1
+
+    def compute(self):
+        """{"LE", "F1"}, and "OM" if `correct` was given; ValueError if there was no image."""
+        if not self._images:
+            raise ValueError("LocalizationEvaluator has seen no image")
+        if self._classified_images not in (0, self._images):
+            raise ValueError(
+                f"correct was given for {self._classified_images} of {self._images} images"
+            )
+        results = {"LE": self._misses / self._images, "F1": self._f1 / self._images}
+        if self._classified_images:
+            results["OM"] = self._misses_or_wrong / self._images
+        return results

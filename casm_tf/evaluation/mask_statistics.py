@@ -1,0 +1,62 @@
+"""What masks look like, whatever they are of: how large, how varied, how sharp, how smooth."""
+
+import numpy as np
+
+
+class MaskStatistics:
+    """Statistics of masks m over all the images seen.
+
+        mask_mean:    mean of m, the share of an image that is salient;
+        mask_std:     standard deviation of that share between images, ddof 1; 0 for one image;
+        mask_entropy: mean of -m log2 m, in bits, 0 where m is 0;
+        mask_tv:      mean of the squared differences between neighbours, down and right added.
+
+    The original takes the standard deviation within each batch and averages those.
+    """
+
+    def __init__(self):
+        self._images = 0
+        self._mean = 0.0
+        self._squared_deviations = 0.0
+        self._entropy = 0.0
+        self._total_variation = 0.0
+
+    def accumulate(self, masks):
+        """Take in a batch of masks, float [B, H, W] in [0, 1]; ValueError for anything else."""
+        masks = np.asarray(masks, np.float64)
+        if masks.ndim != 3:
+            raise ValueError(f"masks are [batch, height, width]; found shape {list(masks.shape)}")
+        for mask in masks:
+            mean = float(mask.mean())
+            if not 0 <= mean <= 1:
+                raise ValueError(f"a mask's values are in [0, 1]; found a mean of {mean}")
+            self._images += 1
+            # Welford's update: the difference of two large sums would lose digits.
+            deviation = mean - self._mean
+            self._mean += deviation / self._images
+            self._squared_deviations += deviation * (mean - self._mean)
+            self._entropy += _entropy(mask)
+            self._total_variation += _total_variation(mask)
+
+    def compute(self):
+        """{"mask_mean", "mask_std", "mask_entropy", "mask_tv"}; ValueError if there was no mask."""
+        if not self._images:
+            raise ValueError("MaskStatistics has seen no mask")
+        variance = self._squared_deviations / max(1, self._images - 1)
+        return {
+            "mask_mean": self._mean,
+            "mask_std": variance**0.5,
+            "mask_entropy": self._entropy / self._images,
+            "mask_tv": self._total_variation / self._images,
+        }
+
+
+def _entropy(mask):
+    """Mean of -m log2 m, in bits; 0 log 0 = 0."""
+    return float(np.mean(-mask * np.log2(mask, where=mask > 0, out=np.zeros_like(mask))))
+
+
+def _total_variation(mask):
+    """Mean of the squared differences down plus that to the right; 0 along a side of one pixel."""
+    differences = (np.diff(mask, axis=axis) for axis in (0, 1))
+    return sum(float(np.mean(difference**2)) for difference in differences if difference.size)

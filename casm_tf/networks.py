@@ -1,0 +1,187 @@
+"""The networks: classifiers (images -> logits and five maps) and the decoder (five maps -> mask)."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+from keras import layers, ops
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNet:
+    """What tells one ResNet from another; the four stages run at 1, 1/2, 1/4, 1/8 of the stem's map."""
+
+    blocks: tuple[int, int, int, int]
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    bottleneck: bool = False  # 1x1, 3x3, 1x1 to four times the width, instead of two 3x3
+    deep_stem: bool = True  # 7x7 at 1/2 and a max-pool to 1/4, instead of one 3x3 at 1/2
+
+
+RESNETS = {
+    "small_resnet": ResNet((1, 1, 1, 1), widths=(16, 32, 64, 128), deep_stem=False),
+    "resnet18": ResNet((2, 2, 2, 2)),
+    "resnet34": ResNet((3, 4, 6, 3)),
+    "resnet50": ResNet((3, 4, 6, 3), bottleneck=True),
+    "resnet101": ResNet((3, 4, 23, 3), bottleneck=True),
+}
+
+
+def classifier(architecture, image_size, num_classes):
+    """A classifier with the maps that a mask decoder reads, laid out as torchvision's ResNets.
+
+    Args:
+        architecture: a key of `RESNETS`.
+        image_size: height and width of the images in pixels; a multiple of 16 for `small_resnet`,
+            of 32 for the others.
+        num_classes: how many logits.
+
+    Returns:
+        A `keras.Model`: float32 images [B, H, W, 3] -> {"logits": float32 [B, num_classes],
+        "maps": five maps, finest first: the stem's and those of the four stages}.
+    """
+    resnet = RESNETS[architecture]
+
+    # === The stem ===
+    images = keras.Input((image_size, image_size, 3), name="images")
+    if resnet.deep_stem:
+        x = _convolution(images, 64, 7, strides=2, name="conv1")
+        x = layers.ReLU(name="relu1")(BatchNormalization(name="bn1")(x))
+        # After a ReLU zeros are as good as the minus infinity that pads a max-pool.
+        x = layers.ZeroPadding2D(1, name="pad1")(x)
+        x = layers.MaxPooling2D(3, strides=2, name="maxpool")(x)
+    else:
+        x = _convolution(images, resnet.widths[0], 3, strides=2, name="conv1")
+        x = layers.ReLU(name="relu1")(BatchNormalization(name="bn1")(x))
+    maps = [x]
+
+    # === The four stages ===
+    for stage, (blocks, width) in enumerate(zip(resnet.blocks, resnet.widths, strict=True), 1):
+        for block in range(blocks):
+            strides = 2 if stage > 1 and block == 0 else 1
+            x = _residual_block(x, width, strides, resnet.bottleneck, f"layer{stage}_{block}")
+        maps.append(x)
+
+    # === The head ===
+    x = layers.GlobalAveragePooling2D(name="avgpool")(x)
+    logits = layers.Dense(num_classes, dtype="float32", name="fc")(x)
+    return keras.Model(images, {"logits": logits, "maps": maps}, name=architecture)
+
+
+def decoder(map_shapes, image_size, channels=64, interpolation="nearest"):
+    """The mask decoder of the paper's Figure 1.
+
+    Args:
+        map_shapes: the shapes (height, width, channels) of a classifier's five maps, finest first.
+        image_size: height and width of the mask in pixels.
+        channels: what each stage's map is reduced to.
+        interpolation: "nearest" (the original) or "bilinear", from the stem's resolution to the
+            image's.
+
+    Returns:
+        A `keras.Model`: the five maps -> mask, float32 [B, H, W, 1] in [0, 1].
+    """
+    maps = [keras.Input(shape, name=f"map{level}") for level, shape in enumerate(map_shapes)]
+    stem_size = map_shapes[0][0]
+    levels = [maps[0]]
+    for stage, x in enumerate(maps[1:], 1):
+        x = _convolution(x, channels, 1, name=f"conv1x1_{stage}")
+        x = layers.ReLU()(BatchNormalization(name=f"bn_{stage}")(x))
+        levels.append(_upsample(x, stem_size, "bilinear"))
+    x = layers.Concatenate()(levels)
+    x = _convolution(x, 1, 3, use_bias=True, name="final")
+    mask = layers.Activation("sigmoid", dtype="float32")(x)
+    mask = _upsample(mask, image_size, interpolation)
+    return keras.Model(maps, mask, name="decoder")
+
+
+def map_shapes(model):
+    """The shapes (height, width, channels) of a classifier's five maps, finest first."""
+    return [tuple(x.shape[1:]) for x in model.output["maps"]]
+
+
+@keras.saving.register_keras_serializable("casm_tf")
+class BatchNormalization(layers.Layer):
+    """Batch normalization of [B, H, W, C] in TensorFlow's fused op, with torchvision's constants.
+
+    Keras's own layer is made of separate ops: on a CPU that costs a fifth of a ResNet-50's step.
+    In training the moving variance is of the unbiased kind, as in PyTorch.
+    """
+
+    MOMENTUM = 0.9
+    EPSILON = 1e-5
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
+        self.moving_mean = self.add_weight(
+            shape=shape, initializer="zeros", trainable=False, name="moving_mean"
+        )
+        self.moving_variance = self.add_weight(
+            shape=shape, initializer="ones", trainable=False, name="moving_variance"
+        )
+
+    def call(self, inputs, training=False):
+        # Scale, offset and statistics are float32 whatever the inputs' type is.
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=ops.cast(self.gamma, "float32"),
+            offset=ops.cast(self.beta, "float32"),
+            mean=ops.cast(self.moving_mean, "float32"),
+            variance=ops.cast(self.moving_variance, "float32"),
+            epsilon=self.EPSILON,
+            exponential_avg_factor=1 - self.MOMENTUM,
+            is_training=training,
+        )
+        if training:
+            self.moving_mean.assign(mean)
+            self.moving_variance.assign(variance)
+        return outputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def _convolution(x, filters, size, strides=1, use_bias=False, name=None):
+    """A convolution that pads by size // 2 on every side, as PyTorch does.
+
+    With strides, 'same' of TensorFlow pads the bottom and the right alone.
+    """
+    if size > 1 and strides > 1:
+        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+    return layers.Conv2D(
+        filters,
+        size,
+        strides,
+        padding="valid" if strides > 1 else "same",
+        use_bias=use_bias,
+        # normal(0, sqrt(2 / (size^2 filters))), but for a normal that is cut at two deviations
+        kernel_initializer=keras.initializers.VarianceScaling(2, "fan_out", "untruncated_normal"),
+        name=name,
+    )(x)
+
+
+def _residual_block(x, width, strides, bottleneck, name):
+    shortcut = x
+    channels = 4 * width if bottleneck else width
+    if strides > 1 or x.shape[-1] != channels:
+        shortcut = _convolution(x, channels, 1, strides, name=f"{name}_downsample_0")
+        shortcut = BatchNormalization(name=f"{name}_downsample_1")(shortcut)
+    # (filters, size, strides): torchvision strides in the 3x3, not in the first 1x1.
+    plan = (
+        [(width, 1, 1), (width, 3, strides), (channels, 1, 1)]
+        if bottleneck
+        else [(width, 3, strides), (width, 3, 1)]
+    )
+    for number, (filters, size, stride) in enumerate(plan, 1):
+        x = _convolution(x, filters, size, stride, name=f"{name}_conv{number}")
+        x = BatchNormalization(name=f"{name}_bn{number}")(x)
+        if number < len(plan):
+            x = layers.ReLU(name=f"{name}_relu{number}")(x)
+    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, shortcut]))
+
+
+def _upsample(x, size, interpolation):
+    if x.shape[1] == size:
+        return x
+    return layers.UpSampling2D(size // x.shape[1], interpolation=interpolation)(x)

@@ -1,0 +1,104 @@
+"""What the two networks are trained for: pure functions of logits, labels and masks.
+
+The decoder *maximises* a score, the mean over the batch of
+
+    S = H(f((1 - m) x))  [or l(f((1 - m) x), y)]  +  lambda_R R(m)  -  lambda_TV TV(m),
+
+and the classifier minimises a classification loss of the masked and the clean image. Logits are
+float32 [B, K], labels integers [B], masks float32 [B, H, W, 1] in [0, 1]; what is returned is one
+number an image, float32 [B].
+"""
+
+import math
+
+import tensorflow as tf
+
+# lambda_R of the original code for ImageNet's 1,000 classes, by score and thinning.
+ORIGINAL_LAMBDA = {
+    "entropy": {"F": 2.5, "L": 14.0, "FL": 7.5, "L100": 10.0, "L1000": 10.0},
+    "classification": {"F": 9.0, "L": 18.0, "FL": 11.0, "L100": 17.0, "L1000": 17.0},
+}
+
+
+def masked_out(images, masks):
+    """The image without what is salient, (1 - m) x: what is removed becomes the mean colour, 0."""
+    return images * (1 - masks)
+
+
+def masked_in(images, masks):
+    """The image with only what is salient, m x."""
+    return images * masks
+
+
+def cross_entropy(logits, labels):
+    """The classification loss l(f(x), y) = -log softmax(f(x))_y, in nats."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def entropy(logits):
+    """H(f(x)) = -sum_k p_k log p_k with p = softmax(f(x)), in nats: 0 to log K (eq. 7)."""
+    log_probabilities = tf.nn.log_softmax(logits)
+    return -tf.reduce_sum(tf.exp(log_probabilities) * log_probabilities, axis=-1)
+
+
+def is_right(logits, labels):
+    """1.0 where the largest logit is the label's, else 0.0."""
+    return tf.cast(tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels, tf.float32)
+
+
+def entropy_score(masked_logits, clean_right):
+    """Score E: the entropy on the masked image, counted where the clean image is classified right.
+
+    `clean_right` is `is_right` of the clean images. An image that the classifier does not know has
+    no evidence to be removed; the original code leaves it out in the same way.
+    """
+    return entropy(masked_logits) * clean_right
+
+
+def classification_score(masked_logits, labels):
+    """Score C: the classification loss on the masked image."""
+    return cross_entropy(masked_logits, labels)
+
+
+def adaptive_size(masks, clean_right, masked_right):
+    """The original's size term, max(0, c - mean m): to be maximised, so the mask is to be small.
+
+    c = 1 only where the clean image is classified right and the masked one wrong: a mask is pressed
+    to shrink only while it still hides the object.
+    """
+    c = clean_right * (1 - masked_right)
+    return tf.nn.relu(c - mean_mask(masks))
+
+
+def l1_size(masks):
+    """The size term of eq. (7), -||m||_1 / (H W): to be maximised, hence the minus."""
+    return -mean_mask(masks)
+
+
+def mean_mask(masks):
+    """The share of the image that a mask covers, 0 to 1."""
+    return tf.reduce_mean(masks, axis=(1, 2, 3))
+
+
+def total_variation(masks):
+    """Mean of the squared differences between neighbours, down and to the right added."""
+    down = tf.reduce_mean(tf.square(masks[:, 1:] - masks[:, :-1]), axis=(1, 2, 3))
+    right = tf.reduce_mean(tf.square(masks[:, :, 1:] - masks[:, :, :-1]), axis=(1, 2, 3))
+    return down + right
+
+
+def classifier_loss(clean_loss, masked_loss, form="both"):
+    """The classifier's loss: eq. (8), the mean of both cross-entropies, or eq. (3), masked only.
+
+    `form` is "both" or "masked".
+    """
+    return (clean_loss + masked_loss) / 2 if form == "both" else masked_loss
+
+
+def original_lambda(score, thinning, num_classes):
+    """The original's lambda_R, scaled from 1,000 classes by the largest entropies' ratio.
+
+    Every n-th step other than 100 and 1,000 takes L100's.
+    """
+    values = ORIGINAL_LAMBDA[score]
+    return values.get(thinning, values["L100"]) * math.log(num_classes) / math.log(1000)

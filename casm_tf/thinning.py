@@ -1,0 +1,115 @@
+"""Thinning: the set F^(k) of classifiers that the mask is trained against, kept small.
+
+The paper draws the critic of step k from F^(k), the classifiers of the steps so far. `Thinning` says
+which of them are kept and how often one is drawn; `Snapshots` holds them.
+"""
+
+import dataclasses
+import re
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Thinning:
+    """Which past classifiers are kept, and how often one of them is the critic.
+
+    Attributes:
+        first: keep f^(0), the classifier before the alternation.
+        every: keep every n-th step's classifier; 0 keeps none.
+        capacity: how many are kept at most.
+        probability: of drawing a kept classifier, evenly, rather than the present one.
+        overwrite: which one goes when the set is full, "random" (the paper) or "oldest".
+    """
+
+    first: bool = False
+    every: int = 0
+    capacity: int = 30
+    probability: float = 0.5
+    overwrite: str = "random"
+
+    @classmethod
+    def named(cls, name, **changes):
+        """The paper's strategies by name: F, L, FL, and L<n> such as L100 and L1000."""
+        if name == "F":
+            return cls(first=True, capacity=1, probability=1.0)
+        if name == "L":
+            return cls(capacity=0, probability=0.0)
+        if name == "FL":
+            return cls(first=True, capacity=1, **changes)
+        if match := re.fullmatch(r"L([1-9]\d*)", name):
+            return cls(every=int(match[1]), **changes)
+        raise ValueError(f"thinning is F, L, FL or L<n> such as L100; found {name!r}")
+
+    @property
+    def fixed(self):
+        """Whether the critic is always f^(0): the classifier never moves (the baseline, CDSM)."""
+        return self.first and self.probability == 1.0
+
+    def is_due(self, step):
+        """Whether the classifier after `step` steps (0: before the first) is to be kept."""
+        if step == 0:
+            return self.first and not self.fixed
+        return self.every > 0 and step % self.every == 0
+
+
+class Snapshots(tf.Module):
+    """The kept classifiers: a ring of copies of a classifier's weights and BatchNorm statistics.
+
+    Made outside a distribution strategy's scope there is one copy a machine, which every replica
+    reads. Draws depend on the seed and the step alone, so every replica draws the same one, and so
+    does a resumed run.
+
+    Args:
+        classifier: the `keras.Model` whose weights are copied.
+        thinning: a `Thinning`.
+        seed: of every draw.
+    """
+
+    def __init__(self, classifier, thinning, seed=0):
+        super().__init__(name="snapshots")
+        # With a fixed classifier f^(0) is the classifier itself.
+        self.capacity = 0 if thinning.fixed else thinning.capacity
+        self.overwrite = thinning.overwrite
+        self.probability = thinning.probability
+        self.seed = seed
+        self.stored = tf.Variable(0, trainable=False, dtype=tf.int64, name="stored")
+        self.slots = [
+            tf.Variable(tf.zeros((self.capacity, *weight.shape), weight.dtype), trainable=False)
+            for weight in _weights(classifier)
+        ]
+
+    def __len__(self):
+        """How many classifiers are held now."""
+        return min(int(self.stored), self.capacity)
+
+    def store(self, classifier):
+        """Copy the classifier, over another one when the ring is full. Called outside `strategy.run`."""
+        count = int(self.stored)
+        slot = count % self.capacity
+        if count >= self.capacity and self.overwrite == "random":
+            slot = int(self._random(count, purpose=2, maxval=self.capacity))
+        for slots, weight in zip(self.slots, _weights(classifier), strict=True):
+            slots[slot].assign(weight.value)
+        self.stored.assign_add(1)
+
+    def draws_past(self, step):
+        """Whether the critic of this step is a kept classifier, a bool tensor."""
+        return (self._random(step, purpose=0) < self.probability) & (self.stored > 0)
+
+    def draw(self, step):
+        """The weights of one kept classifier, drawn evenly, trainable ones first."""
+        held = tf.minimum(self.stored, self.capacity)
+        slot = self._random(step, purpose=1, maxval=held)
+        return [tf.gather(slots, slot) for slots in self.slots]
+
+    def _random(self, step, purpose, maxval=None):
+        """A number from (seed, step, purpose) alone: in [0, 1), or an integer below maxval."""
+        seed = tf.random.experimental.stateless_fold_in((self.seed, purpose), step)
+        dtype = tf.float32 if maxval is None else tf.int64
+        return tf.random.stateless_uniform((), seed, maxval=maxval, dtype=dtype)
+
+
+def _weights(classifier):
+    """Weights and BatchNorm statistics in the order of `keras.Model.stateless_call`."""
+    return [*classifier.trainable_variables, *classifier.non_trainable_variables]

@@ -1,0 +1,26 @@
+"""The package; tools are configured in pyproject.toml, exact versions stand in constraints.txt."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="casm_tf",
+    version="0.1.0",
+    description="Classifier-agnostic saliency map extraction in TensorFlow and Keras",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["casm_tf", "casm_tf.*", "components"]),
+    install_requires=[
+        "absl-py",
+        "importlib_resources",  # tensorflow-datasets imports it without declaring it
+        "keras>=3.15",
+        "matplotlib",
+        "opencv-python-headless",
+        "scikit-image",
+        "scikit-learn",
+        "tensorboard>=2.21,<2.22",
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-datasets>=4.9.10",
+        "tqdm",
+    ],
+    extras_require={"test": ["hypothesis", "pytest", "pytest-xdist", "ruff"]},
+)
