@@ -4,17 +4,11 @@ import keras
 import tensorflow as tf
 
 from casm_tf import objectives
-from casm_tf.thinning import Snapshots, Thinning
+from casm_tf.thinning import Snapshots
 
 _AVERAGES = (
-    "classifier_loss",
-    "score",
-    "evidence",
-    "size",
-    "total_variation",
-    "accuracy_clean",
-    "accuracy_masked",
-    "mask_mean",
+    *("classifier_loss", "score", "evidence", "size", "accuracy", "accuracy_masked_out"),
+    *("mask_mean", "mask_std", "mask_entropy", "mask_tv"),
 )
 
 
@@ -37,8 +31,8 @@ class CASM(keras.Model):
         decoder: maps -> mask, of `networks.decoder`.
         encoder: images -> maps, trained with the decoder; None shares the classifier's maps, and
             then no gradient of the mask's objective reaches them.
-        thinning: which past classifiers are kept and drawn. With `Thinning.named("F")` the classifier
-            is fixed: the paper's baseline.
+        thinning: a `Thinning`, which past classifiers are kept and drawn; "F" keeps the classifier
+            fixed, the paper's baseline.
         score: "entropy" (E) or "classification" (C), what the decoder maximises.
         size: "adaptive" (the original code) or "l1" (eq. 7).
         lambda_size: the weight lambda_R of the size term, at least 0.
@@ -57,7 +51,7 @@ class CASM(keras.Model):
         decoder,
         encoder=None,
         *,
-        thinning=Thinning.named("L100"),
+        thinning,
         score="entropy",
         size="adaptive",
         lambda_size=10.0,
@@ -125,70 +119,79 @@ class CASM(keras.Model):
         self._apply(self.decoder_optimizer, mask_gradients, self.mask_variables)
         return self._update_averages(values)
 
+    def test_step(self, data):
+        images, labels = data
+        _, _, values = self._objectives(images, labels, past=None, training=False)
+        return self._update_averages(values)
+
     def _gradients(self, images, labels, past):
-        """The gradients of L and of -S, and what they were; the critic f' has the weights `past`,
-        or is the present classifier where that is None."""
-        moves = not self.thinning.fixed
-        sees_masked = past is None or self.masked_steps == "always"
-
+        """The gradients of L and of -S at one point, and what is to be watched."""
         with tf.GradientTape() as mask_tape, tf.GradientTape() as classifier_tape:
-            clean = self.classifier(images, training=moves)
-            if self.encoder is None:
-                maps = [tf.stop_gradient(x) for x in clean["maps"]]
-            else:
-                maps = self.encoder(images, training=True)
-            masks = self.decoder(maps, training=True)
-            masked_images = objectives.masked_out(images, masks)
-            if sees_masked:
-                masked_logits = self.classifier(masked_images, training=moves)["logits"]
-            critic_logits = masked_logits if past is None else self._past(past, masked_images)
-
-            clean_loss = objectives.cross_entropy(clean["logits"], labels)
-            if sees_masked:
-                masked_loss = objectives.cross_entropy(masked_logits, labels)
-                classification = objectives.classifier_loss(
-                    clean_loss, masked_loss, self.classifier_form
-                )
-            else:
-                classification = clean_loss
-
-            clean_right = objectives.is_right(clean["logits"], labels)
-            masked_right = objectives.is_right(critic_logits, labels)
-            if self.score == "entropy":
-                evidence = objectives.entropy_score(critic_logits, clean_right)
-            else:
-                evidence = objectives.classification_score(critic_logits, labels)
-            if self.size == "adaptive":
-                size = objectives.adaptive_size(masks, clean_right, masked_right)
-            else:
-                size = objectives.l1_size(masks)
-            variation = objectives.total_variation(masks)
-            score = evidence + self.lambda_size * size - self.lambda_variation * variation
-
+            loss, score, values = self._objectives(images, labels, past, training=True)
             # Gradients are summed over replicas, so each takes its share of the mean.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            loss = tf.reduce_mean(classification) / replicas
+            loss = tf.reduce_mean(loss) / replicas
             negative_score = -tf.reduce_mean(score) / replicas
-
-        variables = self.classifier.trainable_variables if moves else []
-        values = {
-            "classifier_loss": classification,
-            "score": score,
-            "evidence": evidence,
-            "size": size,
-            "total_variation": variation,
-            "accuracy_clean": clean_right,
-            "accuracy_masked": masked_right,
-            "mask_mean": objectives.mean_mask(masks),
-        }
+        variables = [] if self.thinning.fixed else self.classifier.trainable_variables
         return (
             classifier_tape.gradient(loss, variables),
             mask_tape.gradient(negative_score, self.mask_variables),
-            {name: tf.reduce_mean(value) for name, value in values.items()},
+            values,
         )
 
+    def _objectives(self, images, labels, past, training):
+        """L and S of each image, float32 [B], and averages to watch.
+
+        The critic f' has the weights `past`, or is the present classifier where that is None.
+        """
+        moves = training and not self.thinning.fixed
+        clean = self.classifier(images, training=moves)
+        if self.encoder is None:
+            maps = [tf.stop_gradient(x) for x in clean["maps"]]
+        else:
+            maps = self.encoder(images, training=training)
+        masks = self.decoder(maps, training=training)
+        masked_images = objectives.masked_out(images, masks)
+
+        clean_loss = objectives.cross_entropy(clean["logits"], labels)
+        if past is None or self.masked_steps == "always":
+            masked_logits = self.classifier(masked_images, training=moves)["logits"]
+            masked_loss = objectives.cross_entropy(masked_logits, labels)
+            loss = objectives.classifier_loss(clean_loss, masked_loss, self.classifier_form)
+        else:
+            loss = clean_loss
+        critic_logits = masked_logits if past is None else self._past(past, masked_images)
+
+        clean_right = objectives.is_right(clean["logits"], labels)
+        masked_right = objectives.is_right(critic_logits, labels)
+        if self.score == "entropy":
+            evidence = objectives.entropy_score(critic_logits, clean_right)
+        else:
+            evidence = objectives.classification_score(critic_logits, labels)
+        if self.size == "adaptive":
+            size = objectives.adaptive_size(masks, clean_right, masked_right)
+        else:
+            size = objectives.l1_size(masks)
+        variation = objectives.total_variation(masks)
+        score = evidence + self.lambda_size * size - self.lambda_variation * variation
+
+        mean_mask = objectives.mean_mask(masks)
+        values = {
+            "classifier_loss": loss,
+            "score": score,
+            "evidence": evidence,
+            "size": size,
+            "accuracy": clean_right,
+            "accuracy_masked_out": masked_right,
+            "mask_mean": mean_mask,
+            "mask_std": tf.math.reduce_std(mean_mask),
+            "mask_entropy": objectives.mask_entropy(masks),
+            "mask_tv": variation,
+        }
+        return loss, score, {name: tf.reduce_mean(value) for name, value in values.items()}
+
     def _past(self, weights, images):
-        """Logits of a past classifier; the present one's weights and statistics stay as they are."""
+        """Logits of a past classifier; the present one's weights and statistics do not move."""
         count = len(self.classifier.trainable_variables)
         outputs, _ = self.classifier.stateless_call(
             weights[:count], weights[count:], images, training=False
@@ -203,6 +206,13 @@ class CASM(keras.Model):
         for name, value in values.items():
             self.averages[name].update_state(value)
         return {name: average.result() for name, average in self.averages.items()}
+
+    def inference_model(self):
+        """Images -> {"mask", "logits"} as one functional model that shares these weights."""
+        images = self.classifier.input
+        outputs = self.classifier.output
+        maps = outputs["maps"] if self.encoder is None else self.encoder(images)
+        return keras.Model(images, {"mask": self.decoder(maps), "logits": outputs["logits"]})
 
     def remember(self, step):
         """Keep the classifier as it is after `step` steps, if it is due; outside `strategy.run`."""

@@ -1,4 +1,4 @@
-"""The networks: classifiers (images -> logits and five maps) and the decoder (five maps -> mask)."""
+"""The networks: classifiers, images -> logits and five maps; the decoder, five maps -> mask."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from keras import layers, ops
 
 @dataclasses.dataclass(frozen=True)
 class ResNet:
-    """What tells one ResNet from another; the four stages run at 1, 1/2, 1/4, 1/8 of the stem's map."""
+    """What tells one ResNet from another; its stages run at 1, 1/2, 1/4, 1/8 of the stem."""
 
     blocks: tuple[int, int, int, int]
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
@@ -92,6 +92,13 @@ def decoder(map_shapes, image_size, channels=64, interpolation="nearest"):
     mask = layers.Activation("sigmoid", dtype="float32")(x)
     mask = _upsample(mask, image_size, interpolation)
     return keras.Model(maps, mask, name="decoder")
+
+
+def encoder_copy(model):
+    """A classifier's images -> five maps as a network of its own, with the same weights."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return keras.Model(copy.input, copy.output["maps"], name="encoder")
 
 
 def map_shapes(model):

@@ -80,6 +80,11 @@ def mean_mask(masks):
     return tf.reduce_mean(masks, axis=(1, 2, 3))
 
 
+def mask_entropy(masks):
+    """Mean of -m log2 m, in bits: 0 where every value is 0 or 1."""
+    return -tf.reduce_mean(tf.math.xlogy(masks, masks), axis=(1, 2, 3)) / math.log(2)
+
+
 def total_variation(masks):
     """Mean of the squared differences between neighbours, down and to the right added."""
     down = tf.reduce_mean(tf.square(masks[:, 1:] - masks[:, :-1]), axis=(1, 2, 3))

@@ -1,7 +1,7 @@
 """Thinning: the set F^(k) of classifiers that the mask is trained against, kept small.
 
-The paper draws the critic of step k from F^(k), the classifiers of the steps so far. `Thinning` says
-which of them are kept and how often one is drawn; `Snapshots` holds them.
+The paper draws the critic of step k from F^(k), the classifiers of the steps so far. `Thinning`
+says which of them are kept and how often one is drawn; `Snapshots` holds them.
 """
 
 import dataclasses
@@ -84,7 +84,7 @@ class Snapshots(tf.Module):
         return min(int(self.stored), self.capacity)
 
     def store(self, classifier):
-        """Copy the classifier, over another one when the ring is full. Called outside `strategy.run`."""
+        """Copy the classifier, over another one when the ring is full; outside `strategy.run`."""
         count = int(self.stored)
         slot = count % self.capacity
         if count >= self.capacity and self.overwrite == "random":

@@ -59,12 +59,14 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
     def _info(self):
         size = self.builder_config.image_size
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict({
-                "image": tfds.features.Image(shape=(size, size, 3)),
-                "label": tfds.features.ClassLabel(num_classes=10),
-                "bbox": tfds.features.BBoxFeature(),
-                "mask": tfds.features.Image(shape=(size, size, 1)),
-            }),
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(size, size, 3)),
+                    "label": tfds.features.ClassLabel(num_classes=10),
+                    "bbox": tfds.features.BBoxFeature(),
+                    "mask": tfds.features.Image(shape=(size, size, 1)),
+                }
+            ),
             supervised_keys=("image", "label"),
             description=__doc__,
             metadata=tfds.core.MetadataDict({"mean": _MEAN, "std": _STD}),
@@ -86,12 +88,15 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
             photograph = photographs[random.integers(len(photographs))]
             background = _random_crop(photograph, config.image_size, random)
             image, mask = _paste(digits.images[digit] / 16, background, random)
-            yield f"{split}_{index:05d}", {
-                "image": _png(image),
-                "label": int(digits.target[digit]),
-                "bbox": _bounding_box(mask),
-                "mask": _png(mask.astype(np.uint8) * 255),
-            }
+            yield (
+                f"{split}_{index:05d}",
+                {
+                    "image": _png(image),
+                    "label": int(digits.target[digit]),
+                    "bbox": _bounding_box(mask),
+                    "mask": _png(mask.astype(np.uint8) * 255),
+                },
+            )
 
 
 def _photograph(name):

@@ -1,0 +1,31 @@
+# make run: train, score and draw the demo.  make test, make lint: what CI runs.
+# A virtual environment in .venv is made first; PYTHON chooses the interpreter (3.11 to 3.13).
+PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell python$(v) --version >/dev/null 2>&1 && echo python$(v))) python3)
+RUN_DIR ?= runs/demo
+PY := .venv/bin/python
+
+.PHONY: run test lint tensorboard clean
+
+run: .venv/installed
+	$(PY) -m casm_tf.train --flagfile=configs/casm.flags --run_dir=$(RUN_DIR)
+	$(PY) -m components.evaluator --run_dir=$(RUN_DIR)
+	@echo "next  look at $(RUN_DIR)/figure.png, or run 'make tensorboard'"
+
+test: .venv/installed
+	$(PY) -m pytest
+	@echo "all tests passed; next: make run"
+
+lint: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+tensorboard: .venv/installed
+	.venv/bin/tensorboard --logdir=runs
+
+clean:
+	rm -rf .venv *.egg-info runs
+
+.venv/installed: setup.py constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@

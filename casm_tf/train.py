@@ -1,0 +1,339 @@
+"""Train a mask model: python -m casm_tf.train --flagfile=configs/casm.flags
+
+A run is a directory: the flags, the versions, the checkpoints, the TensorBoard events and at the
+end model.keras, the mask model with its classifier. The same command goes on where it was.
+"""
+
+import json
+import os
+import pathlib
+import platform
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+import casm_tf
+from casm_tf import figures, networks, objectives, program, training
+from casm_tf.casm import CASM
+from casm_tf.data import input_pipeline
+from casm_tf.thinning import Thinning
+
+FLAGS = flags.FLAGS
+
+# === What is trained, on what ===
+flags.DEFINE_string(
+    "dataset", "digit_scenes/full", "A TFDS name; digit_scenes is made on the spot."
+)
+flags.DEFINE_string(
+    "data_dir", None, "Where TFDS keeps data sets; by default in the home directory."
+)
+flags.DEFINE_string("run_dir", None, "The run's directory; a run that is there already goes on.")
+flags.DEFINE_integer(
+    "seed", 0, "Of the initial weights, the data's order and every draw.", lower_bound=0
+)
+flags.DEFINE_enum(
+    "classifier", "resnet50", list(networks.RESNETS), "The classifier's architecture."
+)
+flags.DEFINE_string(
+    "classifier_weights",
+    None,
+    "A .weights.h5 file of a trained classifier; without one it is pretrained.",
+)
+flags.DEFINE_boolean(
+    "shared_encoder",
+    True,
+    "Whether the decoder reads the classifier's maps (the paper's SHR) or those of a copy "
+    "that is trained with it.",
+)
+flags.DEFINE_integer(
+    "decoder_channels", 64, "What the decoder reduces each stage's map to.", lower_bound=1
+)
+flags.DEFINE_enum(
+    "upsampling",
+    "nearest",
+    ["nearest", "bilinear"],
+    "From the decoder's resolution to the image's.",
+)
+
+# === The objectives ===
+flags.DEFINE_enum(
+    "score",
+    "entropy",
+    ["entropy", "classification"],
+    "What the decoder maximises on the masked image: the prediction's entropy (E) or the "
+    "classification loss (C).",
+)
+flags.DEFINE_enum(
+    "size",
+    "adaptive",
+    ["adaptive", "l1"],
+    "The size term: relu(c - mean m) where the mask hides the object (the original), or "
+    "minus the L1 norm of eq. (7).",
+)
+flags.DEFINE_float(
+    "lambda_size",
+    None,
+    "lambda_R, the size term's weight; by default the original's for the score and the "
+    "thinning, times ln K / ln 1000.",
+    lower_bound=0,
+)
+flags.DEFINE_float("lambda_variation", 0.0, "The total variation's weight.", lower_bound=0)
+flags.DEFINE_enum(
+    "classifier_form",
+    "both",
+    ["both", "masked"],
+    "The classifier's loss: on the masked and the clean images, eq. (8), or on the masked "
+    "alone, eq. (3).",
+)
+flags.DEFINE_enum(
+    "masked_steps",
+    "always",
+    ["always", "present"],
+    "When the classifier learns from masked images: at every step (the paper) or where it is "
+    "itself the critic (the original).",
+)
+
+# === Thinning ===
+flags.DEFINE_string(
+    "thinning",
+    "L100",
+    "F (the classifier is fixed: the baseline), L, FL, or L<n>: every n-th step's classifier "
+    "is kept.",
+)
+flags.DEFINE_integer("snapshots", 30, "How many past classifiers are kept at most.", lower_bound=1)
+flags.DEFINE_float(
+    "past_probability",
+    0.5,
+    "Of a kept classifier being the critic, rather than the present one.",
+    lower_bound=0,
+    upper_bound=1,
+)
+flags.DEFINE_enum(
+    "overwrite", "random", ["random", "oldest"], "Which one goes when the set is full."
+)
+
+# === Optimization ===
+flags.DEFINE_integer("batch_size", 128, "Images a step, over all replicas.", lower_bound=1)
+flags.DEFINE_integer(
+    "pretraining_steps",
+    3000,
+    "Of the classifier on clean images, when no weights are given.",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "pretraining_rate",
+    3e-3,
+    "AdamW's first learning rate in the pretraining; it falls linearly to 0.",
+    lower_bound=0,
+)
+flags.DEFINE_integer("steps", 120_120, "Of the alternation.", lower_bound=1)
+flags.DEFINE_float("classifier_rate", 1e-3, "SGD's learning rate, momentum 0.9.", lower_bound=0)
+flags.DEFINE_float("decoder_rate", 1e-3, "Adam's learning rate.", lower_bound=0)
+flags.DEFINE_integer("decay_every", 40_040, "Both rates / 10 every so many steps.", lower_bound=1)
+flags.DEFINE_float(
+    "weight_decay", 1e-4, "L2, added to the gradients of the alternation.", lower_bound=0
+)
+flags.DEFINE_float("clip_norm", 10.0, "The largest norm of the decoder's gradient.", lower_bound=0)
+
+# === The machine ===
+flags.DEFINE_enum(
+    "strategy",
+    "auto",
+    ["auto", "one_device", "mirrored"],
+    "How the step is distributed; auto takes all GPUs there are.",
+)
+flags.DEFINE_integer("checkpoint_every", 400, "Steps between checkpoints.", lower_bound=1)
+flags.DEFINE_integer(
+    "validate_every",
+    400,
+    "Steps between looks at the validation split, with pictures for TensorBoard.",
+    lower_bound=1,
+)
+
+
+# What may change between two calls for one run.
+_CHANGEABLE = {"run_dir", "data_dir", "strategy", "checkpoint_every", "validate_every"}
+
+
+def main():
+    run_dir = pathlib.Path(FLAGS.run_dir)
+    with program.blaming("run_dir"):
+        program.check_writable(run_dir)
+        _check_same_run(run_dir)
+    with program.blaming("thinning"):
+        thinning = _thinning()
+    with program.blaming("dataset"):
+        dataset = input_pipeline.open_dataset(FLAGS.dataset, FLAGS.data_dir)
+    size = dataset.builder.info.splits["train"].num_examples
+    if FLAGS.batch_size > size:
+        raise program.UserError(f"--batch_size: {FLAGS.batch_size} of {size} training images")
+
+    keras.utils.set_random_seed(FLAGS.seed)
+    strategy = _strategy()
+    with strategy.scope():
+        classifier = networks.classifier(FLAGS.classifier, dataset.image_size, len(dataset.labels))
+    if FLAGS.classifier_weights:
+        with program.blaming("classifier_weights"):
+            classifier.load_weights(FLAGS.classifier_weights)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    _write_description(run_dir, dataset)
+    print(f"{run_dir}: events for TensorBoard, checkpoints and at the end model.keras")
+    if not FLAGS.classifier_weights:
+        _pretrain(classifier, dataset, strategy, run_dir)
+    model = _train_masks(classifier, thinning, dataset, strategy, run_dir)
+    with program.replacing(run_dir / "model.keras") as path:
+        model.inference_model().save(path)
+    print(f"made  {run_dir / 'model.keras'}: the mask model and its classifier")
+    print(f"next  python -m components.evaluator --run_dir={run_dir}")
+    print(f"      tensorboard --logdir={run_dir}")
+
+
+def _pretrain(classifier, dataset, strategy, run_dir):
+    """Train the classifier on clean images: it has to be good before the alternation starts."""
+    weights = run_dir / "classifier.weights.h5"
+    if weights.exists():
+        classifier.load_weights(weights)
+        return
+    steps = FLAGS.pretraining_steps
+    with strategy.scope():
+        model = keras.Model(classifier.input, classifier.output["logits"])
+        rate = keras.optimizers.schedules.PolynomialDecay(FLAGS.pretraining_rate, steps, 0.0)
+        model.compile(
+            keras.optimizers.AdamW(rate, weight_decay=0.05),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        model.optimizer.build(model.trainable_variables)
+    _train(model, dataset, strategy, run_dir / "pretraining", steps, FLAGS.seed)
+    with program.replacing(weights) as path:
+        classifier.save_weights(path)
+
+
+def _train_masks(classifier, thinning, dataset, strategy, run_dir):
+    lambda_size = FLAGS.lambda_size
+    if lambda_size is None:
+        lambda_size = objectives.original_lambda(FLAGS.score, FLAGS.thinning, len(dataset.labels))
+    with strategy.scope():
+        encoder = None if FLAGS.shared_encoder else networks.encoder_copy(classifier)
+        decoder = networks.decoder(
+            networks.map_shapes(classifier),
+            dataset.image_size,
+            FLAGS.decoder_channels,
+            FLAGS.upsampling,
+        )
+        model = CASM(
+            classifier,
+            decoder,
+            encoder,
+            thinning=thinning,
+            score=FLAGS.score,
+            size=FLAGS.size,
+            lambda_size=lambda_size,
+            lambda_variation=FLAGS.lambda_variation,
+            classifier_form=FLAGS.classifier_form,
+            masked_steps=FLAGS.masked_steps,
+            weight_decay=FLAGS.weight_decay,
+            clip_norm=FLAGS.clip_norm,
+            seed=FLAGS.seed,
+        )
+        model.compile(
+            keras.optimizers.SGD(_decayed(FLAGS.classifier_rate), momentum=0.9),
+            keras.optimizers.Adam(_decayed(FLAGS.decoder_rate)),
+        )
+    shown = next(iter(input_pipeline.evaluation_batches(dataset, "validation", 16)))["images"]
+
+    def pictures():
+        masks = model.predict_on_batch(shown)[..., 0]
+        return {"masks": figures.mask_grid(dataset.denormalise(shown), masks)}
+
+    _train(
+        model,
+        dataset,
+        strategy,
+        run_dir / "masks",
+        FLAGS.steps,
+        FLAGS.seed + 1,  # other batches than the pretraining's
+        after_step=model.remember,
+        pictures=pictures,
+    )
+    return model
+
+
+def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
+    validation = input_pipeline.evaluation_batches(dataset, "validation", FLAGS.batch_size)
+    training.train(
+        model,
+        directory,
+        strategy,
+        training.Schedule(
+            steps,
+            validate_every=FLAGS.validate_every,
+            checkpoint_every=FLAGS.checkpoint_every,
+        ),
+        lambda skip: input_pipeline.training_batches(dataset, FLAGS.batch_size, seed, skip),
+        validation.map(lambda batch: (batch["images"], batch["labels"])),
+        **callbacks,
+    )
+
+
+def _decayed(rate):
+    """The rate, / 10 after every --decay_every steps."""
+    boundaries = list(range(FLAGS.decay_every, FLAGS.steps, FLAGS.decay_every))
+    rates = [rate / 10**n for n in range(len(boundaries) + 1)]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
+
+
+def _thinning():
+    if FLAGS.thinning in ("F", "L"):
+        return Thinning.named(FLAGS.thinning)
+    changes = {"probability": FLAGS.past_probability, "overwrite": FLAGS.overwrite}
+    return Thinning.named(FLAGS.thinning, **changes, capacity=FLAGS.snapshots)
+
+
+def _strategy():
+    if FLAGS.strategy == "mirrored" or (
+        FLAGS.strategy == "auto" and len(tf.config.list_logical_devices("GPU")) > 1
+    ):
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _flags_in_force():
+    return {flag.name: flag.value for flag in FLAGS.get_flags_for_module("__main__")}
+
+
+def _check_same_run(run_dir):
+    """Raise ValueError where the directory holds a run with other flags."""
+    path = run_dir / "run.json"
+    if not path.exists():
+        return
+    before = json.loads(path.read_text())["flags"]
+    for name, value in _flags_in_force().items():
+        if name not in _CHANGEABLE and before.get(name) != value:
+            raise ValueError(
+                f"{run_dir} holds a run with --{name}={before.get(name)}; found {value}. "
+                "Take another directory or the same flags"
+            )
+
+
+def _write_description(run_dir, dataset):
+    description = {
+        "flags": _flags_in_force(),
+        "labels": dataset.labels,
+        "versions": {
+            "casm_tf": casm_tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+        },
+    }
+    with program.replacing(run_dir / "run.json") as path:
+        path.write_text(json.dumps(description, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("run_dir")
+    program.run(main)

@@ -1,0 +1,133 @@
+"""Score a run's masks and draw them: python -m components.evaluator --run_dir=runs/demo
+
+Writes evaluation.json (CASM, the full image and the centre box, on the same images by the same
+evaluators) and figure.png (the paper's Figure 2), and prints the table.
+"""
+
+import json
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from casm_tf import (
+    baselines,
+    figures,
+    networks,  # noqa: F401  (its layers have to be known when a model is loaded)
+    objectives,
+    program,
+)
+from casm_tf.data import input_pipeline
+from casm_tf.evaluation import Accuracy, LocalizationEvaluator, MaskStatistics
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is through.", required=True)
+flags.DEFINE_string("output_dir", None, "For the results; by default the run's directory.")
+flags.DEFINE_string("data_dir", None, "Where the data set is, if not where the run had it.")
+flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "What is scored.")
+flags.DEFINE_integer("batch_size", 128, "Images a forward pass.", lower_bound=1)
+flags.DEFINE_float("alpha", 1.0, "Of the rule 'alpha times the mean' for boxes.", lower_bound=0)
+
+_COLUMNS = {
+    "LE": "LE",
+    "LE_mean_rule": "LE (mean)",
+    "OM": "OM",
+    "F1": "F1",
+    "top1": "top-1",
+    "top1_masked_in": "in",
+    "top1_masked_out": "out",
+    "mask_mean": "size",
+    "mask_std": "std",
+    "mask_entropy": "entropy",
+    "mask_tv": "TV",
+}
+_FIGURE_COLUMNS = 7
+
+
+def main():
+    run_dir = pathlib.Path(FLAGS.run_dir)
+    output_dir = pathlib.Path(FLAGS.output_dir or run_dir)
+    with program.blaming("run_dir"):
+        run = json.loads((run_dir / "run.json").read_text())["flags"]
+        model = keras.models.load_model(run_dir / "model.keras", compile=False)
+    with program.blaming("data_dir"):
+        dataset = input_pipeline.open_dataset(run["dataset"], FLAGS.data_dir or run["data_dir"])
+    with program.blaming("output_dir"):
+        program.check_writable(output_dir)
+
+    size = dataset.image_size
+    scores = {"casm": _Scores(), "full_image": _Scores(), "centre_box": _Scores()}
+    batches = input_pipeline.evaluation_batches(dataset, FLAGS.split, FLAGS.batch_size)
+    first = None
+    for batch in tqdm(batches, desc=f"scoring {FLAGS.split}", unit="batch"):
+        images, labels, boxes = (batch[key].numpy() for key in ("images", "labels", "boxes"))
+        outputs = model.predict_on_batch(images)
+        masks = {
+            "casm": outputs["mask"][..., 0],
+            "full_image": np.stack([baselines.full_image(size, size)] * len(images)),
+            "centre_box": np.stack([baselines.centre_box(size, size)] * len(images)),
+        }
+        for name, score in scores.items():
+            score.accumulate(model, images, labels, boxes, outputs["logits"], masks[name])
+        if first is None:
+            first = (dataset.denormalise(images), masks["casm"], list(boxes))
+
+    results = {name: score.compute() for name, score in scores.items()}
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with program.replacing(output_dir / "evaluation.json") as path:
+        path.write_text(json.dumps(results, indent=2) + "\n")
+    figures.figure_2(*(part[:_FIGURE_COLUMNS] for part in first), output_dir / "figure.png")
+    _print_table(results)
+    print(f"made  {output_dir / 'evaluation.json'} and {output_dir / 'figure.png'}")
+
+
+class _Scores:
+    """All that is measured of one kind of masks."""
+
+    def __init__(self):
+        self.localization = LocalizationEvaluator()
+        self.mean_rule = LocalizationEvaluator("mean", FLAGS.alpha)
+        self.statistics = MaskStatistics()
+        self.accuracy = Accuracy()
+
+    def accumulate(self, model, images, labels, boxes, logits, masks):
+        """Take in a batch; the classifier sees the images with and without what is salient."""
+        right = logits.argmax(-1) == labels
+        self.localization.accumulate(masks, boxes, right)
+        self.mean_rule.accumulate(masks, boxes, right)
+        self.statistics.accumulate(masks)
+        views = {
+            "masked_in": objectives.masked_in(images, masks[..., None]),
+            "masked_out": objectives.masked_out(images, masks[..., None]),
+        }
+        classes = {
+            view: model.predict_on_batch(seen)["logits"].argmax(-1) for view, seen in views.items()
+        }
+        self.accuracy.accumulate(labels, clean=logits.argmax(-1), **classes)
+
+    def compute(self):
+        mean_rule = self.mean_rule.compute()
+        return {
+            **self.localization.compute(),
+            "LE_mean_rule": mean_rule["LE"],
+            "OM_mean_rule": mean_rule["OM"],
+            **self.accuracy.compute(),
+            **self.statistics.compute(),
+        }
+
+
+def _print_table(results):
+    print(f"\n{'':12}" + "".join(f"{title:>10}" for title in _COLUMNS.values()))
+    for name, values in results.items():
+        print(f"{name:12}" + "".join(f"{values[key]:10.3f}" for key in _COLUMNS))
+    print()
+
+
+if __name__ == "__main__":
+    program.run(main)
