@@ -9,6 +9,7 @@ from casm_tf.thinning import Snapshots
 _AVERAGES = (
     *("classifier_loss", "score", "evidence", "size", "accuracy", "accuracy_masked_out"),
     *("mask_mean", "mask_std", "mask_entropy", "mask_tv"),
+    "snapshots",
 )
 
 
@@ -187,8 +188,13 @@ class CASM(keras.Model):
             "mask_std": tf.math.reduce_std(mean_mask),
             "mask_entropy": objectives.mask_entropy(masks),
             "mask_tv": variation,
+            "snapshots": self.snapshots.held(),
         }
-        return loss, score, {name: tf.reduce_mean(value) for name, value in values.items()}
+        return (
+            loss,
+            score,
+            {name: tf.reduce_mean(tf.cast(value, tf.float32)) for name, value in values.items()},
+        )
 
     def _past(self, weights, images):
         """Logits of a past classifier; the present one's weights and statistics do not move."""

@@ -1,8 +1,11 @@
 """The networks: classifiers, images -> logits and five maps; the decoder, five maps -> mask."""
 
 import dataclasses
+import pathlib
+import warnings
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
@@ -81,17 +84,30 @@ def decoder(map_shapes, image_size, channels=64, interpolation="nearest"):
         A `keras.Model`: the five maps -> mask, float32 [B, H, W, 1] in [0, 1].
     """
     maps = [keras.Input(shape, name=f"map{level}") for level, shape in enumerate(map_shapes)]
-    stem_size = map_shapes[0][0]
     levels = [maps[0]]
     for stage, x in enumerate(maps[1:], 1):
         x = _convolution(x, channels, 1, name=f"conv1x1_{stage}")
-        x = layers.ReLU()(BatchNormalization(name=f"bn_{stage}")(x))
-        levels.append(_upsample(x, stem_size, "bilinear"))
-    x = layers.Concatenate()(levels)
-    x = _convolution(x, 1, 3, use_bias=True, name="final")
+        levels.append(layers.ReLU()(BatchNormalization(name=f"bn_{stage}")(x)))
+    x = UpsampledConvolution(name="final")(levels)
     mask = layers.Activation("sigmoid", dtype="float32")(x)
     mask = _upsample(mask, image_size, interpolation)
     return keras.Model(maps, mask, name="decoder")
+
+
+def load_weights(model, path):
+    """Load a .weights.h5 file that fits the model in every layer.
+
+    Raises OSError for a file that cannot be read and ValueError for one that does not fit.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with warnings.catch_warnings(action="error"):  # of layers that were passed over
+            model.load_weights(path)
+    except (ValueError, KeyError, UserWarning) as error:
+        # Keras's own message prints the weights.
+        raise ValueError(f"{path} does not hold the weights of a {model.name}") from error
 
 
 def encoder_copy(model):
@@ -149,6 +165,52 @@ class BatchNormalization(layers.Layer):
         return input_shape
 
 
+@keras.saving.register_keras_serializable("casm_tf")
+class UpsampledConvolution(layers.Layer):
+    """Bilinear upsampling of all maps to the first's size, concatenation, 3x3 convolution to one.
+
+    All three are linear, so they are taken in another order: a 3x3 convolution is nine 1x1
+    convolutions whose outputs are shifted and added, and a 1x1 convolution commutes with the
+    upsampling. Nine channels a map are upsampled instead of `channels`, and nothing is
+    concatenated. Kernel and bias are those of the plain convolution.
+    """
+
+    def build(self, input_shapes):
+        self.kernel = self.add_weight(
+            shape=(3, 3, sum(shape[-1] for shape in input_shapes), 1),
+            initializer=_he_fan_out(),
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(1,), initializer="zeros", name="bias")
+
+    def call(self, maps):
+        height, width = maps[0].shape[1:3]
+        kernels = ops.split(self.kernel, np.cumsum([x.shape[-1] for x in maps])[:-1], axis=2)
+        taps = 0
+        for x, kernel in zip(maps, kernels, strict=True):
+            kernel = ops.reshape(ops.transpose(kernel, (3, 2, 0, 1)), (1, 1, x.shape[-1], 9))
+            x = ops.conv(x, ops.cast(kernel, x.dtype), padding="valid")
+            if x.shape[1:3] != (height, width):
+                x = tf.image.resize(x, (height, width))
+            taps += ops.cast(x, self.compute_dtype)
+        # Tap 3i + j of the kernel is read at (i - 1, j - 1) from where its product is added.
+        taps = ops.pad(taps, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        shifted = [
+            taps[:, i : i + height, j : j + width, 3 * i + j, None]
+            for i in range(3)
+            for j in range(3)
+        ]
+        return tf.add_n(shifted) + self.bias
+
+    def compute_output_shape(self, input_shapes):
+        return (*input_shapes[0][:-1], 1)
+
+
+def _he_fan_out():
+    """normal(0, sqrt(2 / (size^2 filters))), as the original code starts from."""
+    return keras.initializers.VarianceScaling(2, "fan_out", "untruncated_normal")
+
+
 def _convolution(x, filters, size, strides=1, use_bias=False, name=None):
     """A convolution that pads by size // 2 on every side, as PyTorch does.
 
@@ -162,8 +224,7 @@ def _convolution(x, filters, size, strides=1, use_bias=False, name=None):
         strides,
         padding="valid" if strides > 1 else "same",
         use_bias=use_bias,
-        # normal(0, sqrt(2 / (size^2 filters))), but for a normal that is cut at two deviations
-        kernel_initializer=keras.initializers.VarianceScaling(2, "fan_out", "untruncated_normal"),
+        kernel_initializer=_he_fan_out(),
         name=name,
     )(x)
 

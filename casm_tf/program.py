@@ -5,7 +5,7 @@ import pathlib
 import sys
 import tempfile
 
-from absl import app, flags
+from absl import app, flags, logging
 
 
 class UserError(Exception):
@@ -18,6 +18,7 @@ def run(main):
     A `UserError`, a wrong flag or a left-over argument ends the program with one line on the
     terminal and exit code 2.
     """
+    flags.FLAGS.set_default("verbosity", logging.WARNING)  # TFDS tells of every file it opens
     try:
         app.run(_without_arguments(main), flags_parser=_parse)
     except UserError as error:

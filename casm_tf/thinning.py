@@ -79,9 +79,9 @@ class Snapshots(tf.Module):
             for weight in _weights(classifier)
         ]
 
-    def __len__(self):
-        """How many classifiers are held now."""
-        return min(int(self.stored), self.capacity)
+    def held(self):
+        """How many classifiers are held now, an int64 tensor."""
+        return tf.minimum(self.stored, self.capacity)
 
     def store(self, classifier):
         """Copy the classifier, over another one when the ring is full; outside `strategy.run`."""
@@ -99,8 +99,7 @@ class Snapshots(tf.Module):
 
     def draw(self, step):
         """The weights of one kept classifier, drawn evenly, trainable ones first."""
-        held = tf.minimum(self.stored, self.capacity)
-        slot = self._random(step, purpose=1, maxval=held)
+        slot = self._random(step, purpose=1, maxval=self.held())
         return [tf.gather(slots, slot) for slots in self.slots]
 
     def _random(self, step, purpose, maxval=None):

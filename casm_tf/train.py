@@ -177,7 +177,7 @@ def main():
         classifier = networks.classifier(FLAGS.classifier, dataset.image_size, len(dataset.labels))
     if FLAGS.classifier_weights:
         with program.blaming("classifier_weights"):
-            classifier.load_weights(FLAGS.classifier_weights)
+            networks.load_weights(classifier, FLAGS.classifier_weights)
     run_dir.mkdir(parents=True, exist_ok=True)
     _write_description(run_dir, dataset)
     print(f"{run_dir}: events for TensorBoard, checkpoints and at the end model.keras")
@@ -195,7 +195,7 @@ def _pretrain(classifier, dataset, strategy, run_dir):
     """Train the classifier on clean images: it has to be good before the alternation starts."""
     weights = run_dir / "classifier.weights.h5"
     if weights.exists():
-        classifier.load_weights(weights)
+        networks.load_weights(classifier, weights)
         return
     steps = FLAGS.pretraining_steps
     with strategy.scope():

@@ -117,11 +117,13 @@ def _shown(averages):
 
 
 def _learning_rates(model):
-    optimizers = {
-        name: getattr(model, name, None)
-        for name in ("optimizer", "classifier_optimizer", "decoder_optimizer")
+    names = ("optimizer", "classifier_optimizer", "decoder_optimizer")
+    optimizers = {name: getattr(model, name, None) for name in names}
+    return {
+        name.removesuffix("_optimizer"): optimizer.learning_rate
+        for name, optimizer in optimizers.items()
+        if optimizer
     }
-    return {name: optimizer.learning_rate for name, optimizer in optimizers.items() if optimizer}
 
 
 def _write(group, values, step):

@@ -1,0 +1,164 @@
+"""The programs themselves, as processes, on 32x32 scenes."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+SMALL = (
+    "--dataset=digit_scenes/tiny",
+    "--classifier=small_resnet",
+    "--decoder_channels=4",
+    "--batch_size=16",
+    "--pretraining_steps=4",
+    "--steps=6",
+    "--decay_every=4",
+    "--thinning=L2",
+    "--snapshots=2",
+    "--checkpoint_every=3",
+    "--validate_every=3",
+)
+
+
+def call(module, *arguments):
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tiny_data_dir, tmp_path_factory):
+    """A run of the train program that is through."""
+    run_dir = tmp_path_factory.mktemp("runs") / "run"
+    done = call("casm_tf.train", *SMALL, f"--data_dir={tiny_data_dir}", f"--run_dir={run_dir}")
+    assert done.returncode == 0, done.stderr
+    return run_dir
+
+
+def test_train_leaves_a_whole_run(run_dir):
+    run = json.loads((run_dir / "run.json").read_text())
+    assert run["flags"]["thinning"] == "L2"
+    assert run["versions"]["casm_tf"]
+    for name in ("model.keras", "classifier.weights.h5", "masks/checkpoints/checkpoint"):
+        assert (run_dir / name).exists()
+    assert not list(run_dir.rglob(".unfinished*"))
+
+
+def test_events_can_be_read_back(run_dir):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run_dir / "masks")).Reload()
+    tags = events.Tags()["tensors"]
+    expected = {
+        *("training/classifier_loss", "training/score", "training/evidence", "training/size"),
+        *("training/accuracy", "training/accuracy_masked_out", "training/mask_mean"),
+        *("training/mask_std", "training/mask_entropy", "training/mask_tv"),
+        *("learning_rate/classifier", "learning_rate/decoder", "training/snapshots"),
+        *("validation/accuracy", "speed/images_per_second", "masks"),
+    }
+    assert expected <= set(tags)
+    assert [event.step for event in events.Tensors("masks")] == [3, 6]
+
+
+def test_the_same_command_goes_on_and_other_flags_are_refused(run_dir, tiny_data_dir, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(run_dir, again)
+    (again / "model.keras").unlink()
+    where = (f"--data_dir={tiny_data_dir}", f"--run_dir={again}")
+    done = call("casm_tf.train", *SMALL, *where)
+    assert done.returncode == 0, done.stderr
+    assert "all 6 steps are done" in done.stdout
+    assert (again / "model.keras").exists()
+    refused = call("casm_tf.train", *SMALL, *where, "--score=classification")
+    assert refused.returncode == 2
+    assert "--score=entropy; found classification" in refused.stderr
+
+
+def test_evaluator_scores_and_draws(run_dir, tiny_data_dir):
+    done = call("components.evaluator", f"--run_dir={run_dir}", f"--data_dir={tiny_data_dir}")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((run_dir / "evaluation.json").read_text())
+    assert set(results) == {"casm", "full_image", "centre_box"}
+    keys = {"OM", "LE", "F1", "top1", "top1_masked_in", "top1_masked_out"}
+    keys |= {"mask_mean", "mask_std", "mask_entropy", "mask_tv"}
+    for values in results.values():
+        assert keys <= set(values)
+        assert all(0 <= value <= 1 for value in values.values())
+    full = results["full_image"]
+    assert full["mask_mean"] == 1
+    assert full["top1"] == full["top1_masked_in"]
+    assert (run_dir / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+MISTAKES = {
+    "an unknown data set": ("--dataset=digit_scene", "--dataset: TFDS knows no data set"),
+    "an unknown config": ("--dataset=digit_scenes/huge", "--dataset: TFDS knows no data set"),
+    "a missing weights file": ("--classifier_weights=no.weights.h5", "--classifier_weights:"),
+    "a negative lambda": ("--lambda_size=-1", "lambda_size"),
+    "a batch of no images": ("--batch_size=0", "batch_size"),
+    "a batch larger than the data": ("--batch_size=129", "--batch_size: 129 of 128"),
+    "an unknown thinning": ("--thinning=L0", "--thinning: thinning is F, L, FL or L<n>"),
+    "an unknown score": ("--score=loss", "score"),
+    "an unknown flag": ("--lamda_size=1", "lamda_size"),
+    "an argument": ("casm.flags", "takes flags only; found 'casm.flags'"),
+    "a directory that cannot be": ("--run_dir=/dev/null/run", "--run_dir: "),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_users_mistake_is_one_line_and_leaves_nothing(mistake, tiny_data_dir, tmp_path):
+    argument, expected = MISTAKES[mistake]
+    run_dir = tmp_path / "run"
+    where = (f"--data_dir={tiny_data_dir}", f"--run_dir={run_dir}")
+    _assert_refused(call("casm_tf.train", *SMALL, *where, argument), expected)
+    assert not run_dir.exists()
+
+
+def test_weights_that_do_not_fit_are_refused(run_dir, tiny_data_dir, tmp_path):
+    where = (f"--data_dir={tiny_data_dir}", f"--run_dir={tmp_path / 'run'}")
+    weights = f"--classifier_weights={run_dir / 'classifier.weights.h5'}"
+    done = call("casm_tf.train", *SMALL, *where, weights, "--classifier=resnet18")
+    _assert_refused(done, "--classifier_weights:")
+    (tmp_path / "text.weights.h5").write_text("not weights")
+    weights = f"--classifier_weights={tmp_path / 'text.weights.h5'}"
+    _assert_refused(call("casm_tf.train", *SMALL, *where, weights), "--classifier_weights:")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("harm", ["cut off", "missing file", "no description", "cut description"])
+def test_data_cut_off_half_way_is_refused(harm, tiny_data_dir, tmp_path):
+    shutil.copytree(tiny_data_dir, tmp_path / "data")
+    directory = next((tmp_path / "data").rglob("dataset_info.json")).parent
+    description, records = directory / "dataset_info.json", next(directory.glob("*train*"))
+    if harm == "cut off":
+        records.write_bytes(records.read_bytes()[:1000])
+    elif harm == "missing file":
+        records.unlink()
+    elif harm == "no description":
+        description.unlink()
+    else:
+        description.write_text(description.read_text()[:300])
+    where = (f"--data_dir={tmp_path / 'data'}", f"--run_dir={tmp_path / 'run'}")
+    _assert_refused(call("casm_tf.train", *SMALL, *where), "--dataset:")
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluator_refuses_a_directory_without_a_run(tmp_path):
+    _assert_refused(call("components.evaluator", f"--run_dir={tmp_path}"), "--run_dir:")
+
+
+def _assert_refused(done, expected):
+    assert done.returncode == 2, done.stderr
+    # TensorFlow's C++ part writes its own log lines, such as "I0000 00:00:1795535260.4 ...".
+    lines = [
+        line
+        for line in done.stderr.splitlines()
+        if not re.match(r"[IWE]\d{4} |WARNING: All log messages before", line)
+    ]
+    assert "Traceback" not in done.stderr
+    assert len(lines) == 1, done.stderr
+    assert expected in lines[0]
