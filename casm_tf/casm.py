@@ -4,7 +4,6 @@ import keras
 import tensorflow as tf
 
 from casm_tf import objectives
-from casm_tf.thinning import Snapshots
 
 _AVERAGES = (
     *("classifier_loss", "score", "evidence", "size", "accuracy", "accuracy_masked_out"),
@@ -30,10 +29,10 @@ class CASM(keras.Model):
     Args:
         classifier: images -> {"logits", "maps"}, of `networks.classifier`; trained already.
         decoder: maps -> mask, of `networks.decoder`.
+        snapshots: the `Snapshots` of the classifier, made outside a strategy's scope; with thinning
+            F the classifier is fixed, the paper's baseline.
         encoder: images -> maps, trained with the decoder; None shares the classifier's maps, and
             then no gradient of the mask's objective reaches them.
-        thinning: a `Thinning`, which past classifiers are kept and drawn; "F" keeps the classifier
-            fixed, the paper's baseline.
         score: "entropy" (E) or "classification" (C), what the decoder maximises.
         size: "adaptive" (the original code) or "l1" (eq. 7).
         lambda_size: the weight lambda_R of the size term, at least 0.
@@ -43,16 +42,15 @@ class CASM(keras.Model):
             paper), or "present", only where it is itself the critic (the original code; cheaper).
         weight_decay: of both networks, added to the gradient (L2, as PyTorch's).
         clip_norm: the largest norm of the decoder's gradient.
-        seed: of the draws from the snapshots.
     """
 
     def __init__(
         self,
         classifier,
         decoder,
+        snapshots,
         encoder=None,
         *,
-        thinning,
         score="entropy",
         size="adaptive",
         lambda_size=10.0,
@@ -61,13 +59,12 @@ class CASM(keras.Model):
         masked_steps="always",
         weight_decay=1e-4,
         clip_norm=10.0,
-        seed=0,
     ):
         super().__init__(name="casm")
         self.classifier = classifier
         self.decoder = decoder
         self.encoder = encoder
-        self.thinning = thinning
+        self.snapshots = snapshots
         self.score = score
         self.size = size
         self.lambda_size = lambda_size
@@ -76,7 +73,6 @@ class CASM(keras.Model):
         self.masked_steps = masked_steps
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
-        self.snapshots = Snapshots(classifier, thinning, seed)
         self.averages = {name: keras.metrics.Mean(name) for name in _AVERAGES}
 
     def call(self, images, training=False):
@@ -112,7 +108,7 @@ class CASM(keras.Model):
                 lambda: self._gradients(images, labels, None),
             )
         classifier_gradients, mask_gradients, values = gradients
-        if not self.thinning.fixed:
+        if not self.snapshots.thinning.fixed:
             self._apply(
                 self.classifier_optimizer, classifier_gradients, self.classifier.trainable_variables
             )
@@ -133,7 +129,7 @@ class CASM(keras.Model):
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             loss = tf.reduce_mean(loss) / replicas
             negative_score = -tf.reduce_mean(score) / replicas
-        variables = [] if self.thinning.fixed else self.classifier.trainable_variables
+        variables = [] if self.snapshots.thinning.fixed else self.classifier.trainable_variables
         return (
             classifier_tape.gradient(loss, variables),
             mask_tape.gradient(negative_score, self.mask_variables),
@@ -145,7 +141,7 @@ class CASM(keras.Model):
 
         The critic f' has the weights `past`, or is the present classifier where that is None.
         """
-        moves = training and not self.thinning.fixed
+        moves = training and not self.snapshots.thinning.fixed
         clean = self.classifier(images, training=moves)
         if self.encoder is None:
             maps = [tf.stop_gradient(x) for x in clean["maps"]]
@@ -222,7 +218,7 @@ class CASM(keras.Model):
 
     def remember(self, step):
         """Keep the classifier as it is after `step` steps, if it is due; outside `strategy.run`."""
-        if self.thinning.is_due(step):
+        if self.snapshots.thinning.is_due(step):
             self.snapshots.store(self.classifier)
 
     def fit(self, *args, callbacks=(), **kwargs):

@@ -56,9 +56,9 @@ class Thinning:
 class Snapshots(tf.Module):
     """The kept classifiers: a ring of copies of a classifier's weights and BatchNorm statistics.
 
-    Made outside a distribution strategy's scope there is one copy a machine, which every replica
-    reads. Draws depend on the seed and the step alone, so every replica draws the same one, and so
-    does a resumed run.
+    To be made outside a distribution strategy's scope: then there is one copy a machine, which
+    every replica reads. Draws depend on the seed and the step alone, so every replica draws the
+    same one, and so does a resumed run.
 
     Args:
         classifier: the `keras.Model` whose weights are copied.
@@ -68,10 +68,9 @@ class Snapshots(tf.Module):
 
     def __init__(self, classifier, thinning, seed=0):
         super().__init__(name="snapshots")
+        self.thinning = thinning
         # With a fixed classifier f^(0) is the classifier itself.
         self.capacity = 0 if thinning.fixed else thinning.capacity
-        self.overwrite = thinning.overwrite
-        self.probability = thinning.probability
         self.seed = seed
         self.stored = tf.Variable(0, trainable=False, dtype=tf.int64, name="stored")
         self.slots = [
@@ -87,7 +86,7 @@ class Snapshots(tf.Module):
         """Copy the classifier, over another one when the ring is full; outside `strategy.run`."""
         count = int(self.stored)
         slot = count % self.capacity
-        if count >= self.capacity and self.overwrite == "random":
+        if count >= self.capacity and self.thinning.overwrite == "random":
             slot = int(self._random(count, purpose=2, maxval=self.capacity))
         for slots, weight in zip(self.slots, _weights(classifier), strict=True):
             slots[slot].assign(weight.value)
@@ -95,7 +94,7 @@ class Snapshots(tf.Module):
 
     def draws_past(self, step):
         """Whether the critic of this step is a kept classifier, a bool tensor."""
-        return (self._random(step, purpose=0) < self.probability) & (self.stored > 0)
+        return (self._random(step, purpose=0) < self.thinning.probability) & (self.stored > 0)
 
     def draw(self, step):
         """The weights of one kept classifier, drawn evenly, trainable ones first."""

@@ -19,7 +19,7 @@ import casm_tf
 from casm_tf import figures, networks, objectives, program, training
 from casm_tf.casm import CASM
 from casm_tf.data import input_pipeline
-from casm_tf.thinning import Thinning
+from casm_tf.thinning import Snapshots, Thinning
 
 FLAGS = flags.FLAGS
 
@@ -216,6 +216,7 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
     lambda_size = FLAGS.lambda_size
     if lambda_size is None:
         lambda_size = objectives.original_lambda(FLAGS.score, FLAGS.thinning, len(dataset.labels))
+    snapshots = Snapshots(classifier, thinning, FLAGS.seed)
     with strategy.scope():
         encoder = None if FLAGS.shared_encoder else networks.encoder_copy(classifier)
         decoder = networks.decoder(
@@ -227,8 +228,8 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
         model = CASM(
             classifier,
             decoder,
+            snapshots,
             encoder,
-            thinning=thinning,
             score=FLAGS.score,
             size=FLAGS.size,
             lambda_size=lambda_size,
@@ -237,7 +238,6 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
             masked_steps=FLAGS.masked_steps,
             weight_decay=FLAGS.weight_decay,
             clip_norm=FLAGS.clip_norm,
-            seed=FLAGS.seed,
         )
         model.compile(
             keras.optimizers.SGD(_decayed(FLAGS.classifier_rate), momentum=0.9),

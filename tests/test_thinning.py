@@ -1,0 +1,112 @@
+"""Which classifiers are kept, what goes when the ring is full, and what is drawn."""
+
+import keras
+import numpy as np
+import pytest
+
+from casm_tf.thinning import Snapshots, Thinning
+
+
+@pytest.fixture
+def classifier():
+    """The smallest model with trainable weights and BatchNorm statistics."""
+    return keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
+
+
+def fill(classifier, value):
+    """Give every weight and statistic one value."""
+    classifier.set_weights([np.full(weight.shape, value) for weight in classifier.weights])
+
+
+def values(snapshots):
+    """The value of each slot, which has to be one in all its weights."""
+    slots = np.concatenate([slots.numpy() for slots in snapshots.slots], axis=1)
+    assert np.all(slots == slots[:, :1])
+    return slots[:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "due"),
+    [
+        ("F", []),
+        ("L", []),
+        ("FL", [0]),
+        ("L2", [2, 4, 6]),
+        ("L3", [3, 6]),
+        ("L100", []),
+    ],
+)
+def test_what_the_papers_strategies_keep(name, due):
+    thinning = Thinning.named(name)
+    assert [step for step in range(8) if thinning.is_due(step)] == due
+    assert thinning.fixed == (name == "F")
+
+
+def test_l100_and_l1000_are_the_papers():
+    for name, every in (("L100", 100), ("L1000", 1000)):
+        thinning = Thinning.named(name)
+        assert (thinning.every, thinning.capacity, thinning.overwrite) == (every, 30, "random")
+        assert thinning.is_due(every)
+
+
+@pytest.mark.parametrize("name", ["", "f", "L0", "L-1", "L1.5", "LF", "100"])
+def test_other_names_are_refused(name):
+    with pytest.raises(ValueError, match="F, L, FL or L<n>"):
+        Thinning.named(name)
+
+
+def test_a_snapshot_is_a_copy(classifier):
+    snapshots = Snapshots(classifier, Thinning(every=1, capacity=2))
+    fill(classifier, 1.0)
+    snapshots.store(classifier)
+    fill(classifier, 5.0)
+    assert values(snapshots) == [1.0, 0.0]
+    assert [weight.numpy().tolist() for weight in snapshots.draw(0)] == [[1.0, 1.0]] * 4
+
+
+def test_the_oldest_goes_in_a_ring(classifier):
+    snapshots = Snapshots(classifier, Thinning(every=1, capacity=3, overwrite="oldest"))
+    for value in range(1, 6):
+        fill(classifier, value)
+        snapshots.store(classifier)
+        assert snapshots.held() == min(value, 3)
+    assert values(snapshots) == [4.0, 5.0, 3.0]
+
+
+def test_a_random_one_goes_as_in_the_paper(classifier):
+    overwritten = set()
+    for seed in range(20):
+        snapshots = Snapshots(classifier, Thinning(every=1, capacity=3), seed)
+        for value in (1, 2, 3, 9):
+            fill(classifier, value)
+            snapshots.store(classifier)
+        kept = values(snapshots)
+        overwritten.add(kept.index(9.0))
+        kept.remove(9.0)
+        assert len({1.0, 2.0, 3.0} & set(kept)) == 2
+    assert overwritten == {0, 1, 2}
+
+
+def test_draws_depend_on_seed_and_step_alone_and_are_even(classifier):
+    snapshots = Snapshots(classifier, Thinning(every=1, capacity=3, probability=0.25), seed=4)
+    for value in (1, 2, 3):
+        fill(classifier, value)
+        snapshots.store(classifier)
+    again = Snapshots(classifier, Thinning(every=1, capacity=3, probability=0.25), seed=4)
+    for slots, others in zip(again.slots, snapshots.slots, strict=True):
+        slots.assign(others)
+    again.stored.assign(3)
+
+    drawn = [float(snapshots.draw(step)[0][0]) for step in range(600)]
+    past = [bool(snapshots.draws_past(step)) for step in range(600)]
+    backwards = [float(again.draw(step)[0][0]) for step in reversed(range(600))]
+    assert backwards[::-1] == drawn
+    assert [bool(again.draws_past(step)) for step in range(600)] == past
+    # Four standard deviations: 4 sqrt(600 p (1 - p))
+    assert np.bincount(np.array(drawn, int))[1:] == pytest.approx(200, abs=47)
+    assert sum(past) == pytest.approx(150, abs=43)
+
+
+def test_nothing_is_drawn_before_something_is_kept(classifier):
+    snapshots = Snapshots(classifier, Thinning(every=1, capacity=3, probability=1.0))
+    assert not snapshots.draws_past(0)
