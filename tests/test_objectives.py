@@ -61,6 +61,8 @@ def test_adaptive_size(clean_right, masked_right, expected):
 
 
 def test_l1_size_is_minus_the_mean():
+    # (1 + 0.5 + 0 + 0) / 4
+    assert objectives.mean_mask(MASKS).numpy() == pytest.approx([0.375])
     assert objectives.l1_size(MASKS).numpy() == pytest.approx([-0.375])
 
 
@@ -74,6 +76,14 @@ def test_to_maximise_the_size_term_is_to_shrink_the_mask(size):
     assert tape.gradient(value, MASKS).numpy().flatten() == pytest.approx([-0.25] * 4)
 
 
+@pytest.mark.parametrize(("clean_right", "masked_right"), [(1.0, 1.0), (0.0, 0.0)])
+def test_a_mask_that_hides_nothing_is_not_pressed_to_shrink(clean_right, masked_right):
+    with tf.GradientTape() as tape:
+        tape.watch(MASKS)
+        value = objectives.adaptive_size(MASKS, clean_right, masked_right)
+    assert not np.any(tape.gradient(value, MASKS))
+
+
 def test_total_variation():
     # down: (1^2 + 0.5^2) / 2 = 0.625; right: (0.5^2 + 0) / 2 = 0.125
     assert objectives.total_variation(MASKS).numpy() == pytest.approx([0.75])
@@ -84,6 +94,20 @@ def test_mask_entropy():
     assert objectives.mask_entropy(MASKS).numpy() == pytest.approx([0.125])
 
 
+@pytest.mark.parametrize(
+    ("term", "of_ones"),
+    [
+        (objectives.mean_mask, 1.0),
+        (objectives.l1_size, -1.0),
+        (objectives.total_variation, 0.0),
+        (objectives.mask_entropy, 0.0),
+    ],
+)
+def test_terms_are_one_number_an_image(term, of_ones):
+    both = term(tf.concat([MASKS, tf.ones_like(MASKS)], axis=0))
+    assert both.numpy() == pytest.approx([term(MASKS).numpy()[0], of_ones])
+
+
 def test_classifier_loss_is_equation_8_or_3():
     clean, masked = tf.constant([1.0]), tf.constant([4.0])
     assert objectives.classifier_loss(clean, masked, "both").numpy() == [2.5]
@@ -91,8 +115,11 @@ def test_classifier_loss_is_equation_8_or_3():
 
 
 def test_original_lambda_is_the_papers_for_1000_classes_and_scaled_below():
-    assert objectives.original_lambda("entropy", "F", 1000) == pytest.approx(2.5)
-    assert objectives.original_lambda("classification", "L", 1000) == pytest.approx(18)
+    papers = {"entropy": (2.5, 14, 7.5, 10, 10), "classification": (9, 18, 11, 17, 17)}
+    for score, values in papers.items():
+        for thinning, value in zip(("F", "L", "FL", "L100", "L1000"), values, strict=True):
+            assert objectives.original_lambda(score, thinning, 1000) == pytest.approx(value)
+    # ln 10 / ln 1000 = 1/3
     assert objectives.original_lambda("entropy", "L100", 10) == pytest.approx(10 / 3)
     assert objectives.original_lambda("entropy", "L7", 1000) == pytest.approx(10)
 
@@ -102,6 +129,11 @@ def test_entropy_is_between_0_and_that_of_a_guess(logits):
     entropy = objectives.entropy(tf.constant(logits)).numpy()
     assert np.all(entropy >= -1e-6)
     assert np.all(entropy <= math.log(5) + 1e-5)
+
+
+@hypothesis.given(st.floats(0, 1, width=32))
+def test_total_variation_of_a_constant_is_0(value):
+    assert objectives.total_variation(tf.fill((1, 4, 3, 1), value)).numpy() == [0.0]
 
 
 @hypothesis.given(arrays(np.float32, (1, 4, 3, 1), elements=st.floats(0, 1, width=32)))

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from casm_tf.thinning import Snapshots, Thinning
 
@@ -73,6 +74,16 @@ def test_the_oldest_goes_in_a_ring(classifier):
     assert values(snapshots) == [4.0, 5.0, 3.0]
 
 
+def test_there_are_never_more_than_the_capacity(classifier):
+    snapshots = Snapshots(classifier, Thinning(every=1, capacity=3))
+    held = []
+    for _ in range(8):
+        snapshots.store(classifier)
+        held.append(int(snapshots.held()))
+    assert held == [1, 2, 3, 3, 3, 3, 3, 3]
+    assert {slots.shape[0] for slots in snapshots.slots} == {3}
+
+
 def test_a_random_one_goes_as_in_the_paper(classifier):
     overwritten = set()
     for seed in range(20):
@@ -105,6 +116,33 @@ def test_draws_depend_on_seed_and_step_alone_and_are_even(classifier):
     # Four standard deviations: 4 sqrt(600 p (1 - p))
     assert np.bincount(np.array(drawn, int))[1:] == pytest.approx(200, abs=47)
     assert sum(past) == pytest.approx(150, abs=43)
+    # Which one is drawn has nothing to do with whether one is: 150 / 3 each.
+    assert np.bincount(np.array(drawn, int)[past])[1:] == pytest.approx(50, abs=27)
+
+
+def test_draws_are_the_same_in_a_graph_and_others_with_another_seed(classifier):
+    def draws(seed, function):
+        snapshots = Snapshots(classifier, Thinning(every=1, capacity=30), seed)
+        for value in range(30):
+            fill(classifier, value)
+            snapshots.store(classifier)
+        draw = function(lambda step: (snapshots.draw(step)[0][0], snapshots.draws_past(step)))
+        steps = tf.range(20, dtype=tf.int64)
+        return [tuple(map(float, draw(step))) for step in steps]
+
+    assert draws(1, tf.function) == draws(1, lambda eager: eager)
+    assert draws(1, tf.function) != draws(2, tf.function)
+
+
+def test_empty_slots_are_not_drawn(classifier):
+    snapshots = Snapshots(classifier, Thinning(every=1, capacity=10))
+    for value in (1, 2):
+        fill(classifier, value)
+        snapshots.store(classifier)
+    drawn = [int(snapshots.draw(step)[0][0]) for step in range(200)]
+    # Four standard deviations: 4 sqrt(200 / 4)
+    assert drawn.count(1) == pytest.approx(100, abs=28)
+    assert drawn.count(2) == 200 - drawn.count(1)
 
 
 def test_nothing_is_drawn_before_something_is_kept(classifier):

@@ -1,0 +1,164 @@
+"""The networks' parts against plain ones, and their sizes against torchvision's."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from casm_tf import networks
+
+random = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return tf.constant(random.normal(size=shape), tf.float32)
+
+
+@pytest.fixture
+def batch_normalizations():
+    """Ours and Keras's with the same weights and statistics."""
+    ours = networks.BatchNormalization()
+    kerass = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    for layer in (ours, kerass):
+        layer.build((None, 4, 4, 3))
+        layer.set_weights([np.array(w) for w in ([1, 2, 3], [0.1, 0, -1], [1, 0, 2], [1, 4, 9])])
+    return ours, kerass
+
+
+def test_batch_normalization_is_kerass(batch_normalizations):
+    ours, kerass = batch_normalizations
+    x, weights = normal(5, 4, 4, 3), normal(5, 4, 4, 3)
+    for training in (False, True):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            outputs = [layer(x, training=training) for layer in (ours, kerass)]
+            values = [tf.reduce_sum(weights * y) for y in outputs]
+        assert outputs[0].numpy() == pytest.approx(outputs[1].numpy(), abs=1e-5)
+        for value, layer in zip(values, (ours, kerass), strict=True):
+            layer.found = tape.gradient(value, [x, layer.gamma.value, layer.beta.value])
+        for mine, other in zip(ours.found, kerass.found, strict=True):
+            assert mine.numpy() == pytest.approx(other.numpy(), abs=1e-5, rel=1e-5)
+
+
+def test_batch_normalization_in_training_is_its_formula(batch_normalizations):
+    ours, _ = batch_normalizations
+    x, weights = normal(5, 4, 4, 3), normal(5, 4, 4, 3)
+    variables = [x, ours.gamma.value, ours.beta.value]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        found = ours(x, training=True)
+        mean, variance = tf.nn.moments(x, axes=(0, 1, 2))  # the biased variance
+        expected = ours.gamma * (x - mean) / tf.sqrt(variance + 1e-5) + ours.beta
+        values = [tf.reduce_sum(weights * y) for y in (found, expected)]
+    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
+    for a, b in zip(*(tape.gradient(value, variables) for value in values), strict=True):
+        assert a.numpy() == pytest.approx(b.numpy(), abs=1e-5, rel=1e-5)
+
+
+def test_moving_statistics_are_pytorchs(batch_normalizations):
+    ours, _ = batch_normalizations
+    x = normal(5, 4, 4, 3)
+    ours(x, training=True)
+    mean = 0.9 * np.array([1, 0, 2]) + 0.1 * np.mean(x, axis=(0, 1, 2))
+    variance = 0.9 * np.array([1, 4, 9]) + 0.1 * np.var(x, axis=(0, 1, 2), ddof=1)  # unbiased
+    assert ours.moving_mean.numpy() == pytest.approx(mean, abs=1e-5)
+    assert ours.moving_variance.numpy() == pytest.approx(variance, abs=1e-5)
+    before = [ours.moving_mean.numpy(), ours.moving_variance.numpy()]
+    ours(x, training=False)
+    assert np.array_equal(before, [ours.moving_mean, ours.moving_variance])
+
+
+def test_upsampled_convolution_is_the_plain_one():
+    maps = [normal(2, 8, 8, 5), normal(2, 8, 8, 3), normal(2, 4, 4, 2), normal(2, 2, 2, 4)]
+    layer = networks.UpsampledConvolution()
+    layer(maps)
+    layer.bias.assign([0.3])
+    upsampled = [tf.image.resize(x, (8, 8)) for x in maps]
+    plain = tf.nn.conv2d(tf.concat(upsampled, axis=-1), layer.kernel, 1, "SAME") + 0.3
+    assert layer(maps).numpy() == pytest.approx(plain.numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters"), [("resnet18", 11_689_512), ("resnet50", 25_557_032)]
+)
+def test_resnets_have_torchvisions_parameters_and_maps(architecture, parameters):
+    model = networks.classifier(architecture, 224, 1000)
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == parameters
+    width = 4 if architecture == "resnet50" else 1
+    assert networks.map_shapes(model) == [
+        (56, 56, 64),
+        (56, 56, 64 * width),
+        (28, 28, 128 * width),
+        (14, 14, 256 * width),
+        (7, 7, 512 * width),
+    ]
+
+
+def test_maps_of_a_small_resnet():
+    assert networks.map_shapes(networks.classifier("small_resnet", 64, 10)) == [
+        (32, 32, 16),
+        (32, 32, 16),
+        (16, 16, 32),
+        (8, 8, 64),
+        (4, 4, 128),
+    ]
+
+
+def test_convolutions_start_as_the_originals():
+    # normal(0, sqrt(2 / (size^2 filters))), uncut: 2 / (3^2 512) and 2 / 3^2; the kernels'
+    # 2,359,296 and 9 * 960 numbers tell a deviation to within 0.1% and 2%
+    keras.utils.set_random_seed(0)
+    model = networks.classifier("resnet18", 64, 10)
+    kernel = model.get_layer("layer4_1_conv2").kernel.numpy()
+    assert kernel.std() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.01)
+    assert np.abs(kernel).max() > 3 * kernel.std()
+    decoder = networks.decoder([(8, 8, 64), *[(4, 4, 8)] * 4], 8, channels=224)
+    kernel = decoder.get_layer("final").kernel.numpy()
+    assert kernel.shape == (3, 3, 64 + 4 * 224, 1)
+    assert kernel.std() == pytest.approx((2 / 9) ** 0.5, rel=0.05)
+
+
+def test_strides_pad_on_both_sides_as_pytorchs():
+    # A 3x3 of ones at stride 2 on ones: its first window has one row and one column of padding.
+    x = keras.Input((6, 6, 1))
+    model = keras.Model(x, networks._convolution(x, 1, 3, strides=2, name="any"))
+    model.set_weights([np.ones((3, 3, 1, 1))])
+    assert model(tf.ones((1, 6, 6, 1)))[0, :, :, 0].numpy().tolist() == [
+        [4, 6, 6],
+        [6, 9, 9],
+        [6, 9, 9],
+    ]
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_masks_have_the_images_size_and_range(interpolation):
+    classifier = networks.classifier("small_resnet", 32, 4)
+    decoder = networks.decoder(networks.map_shapes(classifier), 32, 4, interpolation)
+    masks = decoder(classifier(normal(2, 32, 32, 3))["maps"]).numpy()
+    assert masks.shape == (2, 32, 32, 1)
+    assert masks.min() > 0
+    assert masks.max() < 1
+    blocks = masks.reshape(2, 16, 2, 16, 2)
+    constant = np.all(blocks == blocks[:, :, :1, :, :1])
+    assert constant == (interpolation == "nearest")
+
+
+def test_bilinear_masks_are_the_stems_resized():
+    shapes = [(8, 8, 3), (8, 8, 3), (4, 4, 3), (2, 2, 3), (1, 1, 3)]
+    nearest = networks.decoder(shapes, 32, 4, "nearest")
+    bilinear = networks.decoder(shapes, 32, 4, "bilinear")
+    bilinear.set_weights(nearest.get_weights())
+    maps = [normal(2, *shape) for shape in shapes]
+    coarse = nearest(maps)[:, ::4, ::4]
+    expected = tf.image.resize(coarse, (32, 32), "bilinear")
+    assert bilinear(maps).numpy() == pytest.approx(expected.numpy(), abs=1e-6)
+
+
+def test_an_encoder_copy_starts_alike_and_is_its_own():
+    classifier = networks.classifier("small_resnet", 32, 4)
+    encoder = networks.encoder_copy(classifier)
+    images = normal(2, 32, 32, 3)
+    before = classifier(images)["maps"][-1].numpy()
+    assert encoder(images)[-1].numpy() == pytest.approx(before)
+    encoder.trainable_variables[0].assign(encoder.trainable_variables[0] + 1)
+    assert classifier(images)["maps"][-1].numpy() == pytest.approx(before)
