@@ -12,7 +12,7 @@ run: .venv/installed
 	@echo "next  look at $(RUN_DIR)/figure.png, or run 'make tensorboard'"
 
 test: .venv/installed
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 	@echo "all tests passed; next: make run"
 
 lint: .venv/installed

@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import pytest
+
+import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = (
@@ -76,6 +79,24 @@ def test_the_same_command_goes_on_and_other_flags_are_refused(run_dir, tiny_data
     refused = call("casm_tf.train", *SMALL, *where, "--score=classification")
     assert refused.returncode == 2
     assert "--score=entropy; found classification" in refused.stderr
+
+
+def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(run_dir, tiny_data_dir, tmp_path):
+    killed = tmp_path / "killed"
+    shutil.copytree(run_dir, killed)
+    (killed / "model.keras").unlink()
+    # As it was when it was killed after the first of its two checkpoints.
+    checkpoints = killed / "masks" / "checkpoints"
+    for path in checkpoints.glob("ckpt-6.*"):
+        path.unlink()
+    (checkpoints / "checkpoint").write_text('model_checkpoint_path: "ckpt-3"')
+    done = call("casm_tf.train", *SMALL, f"--data_dir={tiny_data_dir}", f"--run_dir={killed}")
+    assert done.returncode == 0, done.stderr
+    straight, resumed = (
+        keras.models.load_model(path / "model.keras", compile=False) for path in (run_dir, killed)
+    )
+    for one, other in zip(straight.get_weights(), resumed.get_weights(), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
 
 
 def test_evaluator_scores_and_draws(run_dir, tiny_data_dir):
