@@ -112,7 +112,8 @@ class CASM(keras.Model):
             self._apply(
                 self.classifier_optimizer, classifier_gradients, self.classifier.trainable_variables
             )
-        mask_gradients, _ = tf.clip_by_global_norm(mask_gradients, self.clip_norm)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        mask_gradients, _ = tf.clip_by_global_norm(mask_gradients, self.clip_norm / replicas)
         self._apply(self.decoder_optimizer, mask_gradients, self.mask_variables)
         return self._update_averages(values)
 
@@ -201,8 +202,10 @@ class CASM(keras.Model):
         return outputs["logits"]
 
     def _apply(self, optimizer, gradients, variables):
+        # The optimizer sums over replicas: each adds its share of the decay.
+        decay = self.weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
         pairs = zip(gradients, variables, strict=True)
-        optimizer.apply([g + self.weight_decay * v for g, v in pairs], variables)
+        optimizer.apply([g + decay * v for g, v in pairs], variables)
 
     def _update_averages(self, values):
         for name, value in values.items():
@@ -231,7 +234,8 @@ class _Remember(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.step = int(self.model.decoder_optimizer.iterations)
-        self.model.remember(self.step)
+        if self.step == 0:  # a later one was looked at when it was taken
+            self.model.remember(0)
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1

@@ -1,6 +1,7 @@
-"""Pictures of masks: the paper's Figure 2, and a grid for TensorBoard."""
+"""Pictures of masks: the paper's Figure 2, and a grid for TensorBoard.
 
-import pathlib
+Images are uint8 [H, W, 3]; a binary mask is bool [H, W], True = salient.
+"""
 
 import cv2
 import numpy as np
@@ -8,103 +9,168 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from casm_tf.localization import binarize, predict_box
+from casm_tf.program import replacing
 
-# Orange and sky blue of Okabe and Ito: told apart with every kind of colour vision.
-_TRUE, _PREDICTED = "#E69F00", "#56B4E9"
+# Orange and sky blue of Okabe and Ito, told apart with every kind of colour vision. The edge makes
+# them visible on white, and the dashes show both where the boxes coincide.
+_EDGE = [withStroke(linewidth=2.6, foreground="black")]
+_GROUND_TRUTH = {"color": "#E69F00", "linewidth": 1.4, "path_effects": _EDGE}
+_PREDICTED = {**_GROUND_TRUTH, "color": "#56B4E9", "linestyle": (0, (3, 1.5))}
+_TILE_INCHES, _TILE_PIXELS = 1.2, 192  # the pixels are a wish: an image's are enlarged k times
 _INPAINTING_RADIUS = 3  # pixels round each hole that Telea's method looks at
+_TINT = np.float32([230, 159, 0])  # of what is salient in `mask_grid`
 
 
 def figure_2(images, masks, boxes, path, method="volume", alpha=1.0):
     """Draw the paper's Figure 2 as a PNG: a column an image, seven in the paper.
 
-    The rows are the original, masked in (b x), masked out ((1 - b) x), that inpainted, and
-    the mask itself with the true boxes and the predicted one; b is the binarized mask. The file is
-    written under another name and then renamed.
+    The rows are the original x, masked in (b x), masked out ((1 - b) x), that inpainted, and the
+    mask itself with the ground-truth boxes and the predicted one; b is the binarized mask. A pixel
+    of an image becomes a square of whole pixels. The file is there when it is complete, or not.
 
     Args:
         images: uint8 [N, H, W, 3].
         masks: float [N, H, W] in [0, 1].
-        boxes: N integer arrays [M, 4] of true boxes x0, y0, x1, y1, half-open, in pixels.
+        boxes: N integer arrays [M, 4] of ground-truth boxes x0, y0, x1, y1, half-open, in pixels.
         path: of the PNG.
         method, alpha: of `localization.binarize`.
+
+    Raises:
+        ValueError: the arguments are not of these shapes, or what `binarize` raises.
     """
+    images, masks = _checked(images, masks)
+    if len(boxes) != len(images):
+        raise ValueError(f"boxes are one array an image; found {len(boxes)} for {len(images)}")
     binary = [binarize(mask, method, alpha) for mask in masks]
     rows = {
         "original": images,
         "masked in": [masked_in(*pair) for pair in zip(images, binary, strict=True)],
         "masked out": [masked_out(*pair) for pair in zip(images, binary, strict=True)],
-        "inpainted": [inpainted(*pair) for pair in zip(images, binary, strict=True)],
-        "mask, boxes": masks,
+        "masked out,\ninpainted": [inpainted(*pair) for pair in zip(images, binary, strict=True)],
+        "mask\nand boxes": np.repeat(_grey(masks)[..., None], 3, axis=-1),
     }
-    columns = len(images)
-    figure = Figure(figsize=(1.25 * columns + 0.6, 1.25 * len(rows) + 0.5), dpi=150)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for row, (title, pictures) in zip(axes, rows.items(), strict=True):
-        row[0].set_ylabel(title, fontsize=9)
-        for axis, picture in zip(row, pictures, strict=True):
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-    for axis, mask, true_boxes in zip(axes[-1], masks, boxes, strict=True):
-        for box in true_boxes:
-            _draw_box(axis, box, _TRUE)
+    scale = max(1, round(_TILE_PIXELS / images.shape[2]))
+    tiles = np.stack(list(rows.values())).repeat(scale, axis=2).repeat(scale, axis=3)
+    height, width = tiles.shape[2:4]
+    dpi = round(width / _TILE_INCHES)
+    gap, labels, legend = (round(inches * dpi) for inches in (0.06, 0.9, 0.3))
+    picture = _mosaic(tiles, gap)
+    picture = np.pad(picture, ((gap, legend), (labels, 0), (0, 0)), constant_values=255)
+
+    # Half a pixel more: what is not whole after the division is cut off.
+    figure = Figure(figsize=[(size + 0.5) / dpi for size in picture.shape[1::-1]], dpi=dpi)
+    figure.figimage(picture, origin="upper", zorder=-1)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, picture.shape[1]), ylim=(picture.shape[0], 0))
+    axes.set_axis_off()
+    tops = [gap + row * (height + gap) for row in range(len(rows))]
+    for top, label in zip(tops, rows, strict=True):
+        axes.text(labels - gap, top + height / 2, label, fontsize=9, ha="right", va="center")
+    for column, (mask, true_boxes) in enumerate(zip(masks, boxes, strict=True)):
+        corner = np.array([labels + column * (width + gap), tops[-1]])
         predicted = predict_box(mask, method, alpha)
+        for box in np.reshape(true_boxes, (-1, 4)):
+            axes.add_patch(_rectangle(box, corner, scale, mask.shape, _GROUND_TRUTH))
         if predicted is not None:
-            _draw_box(axis, predicted, _PREDICTED)
-    figure.legend(
-        handles=[Line2D([], [], color=_TRUE), Line2D([], [], color=_PREDICTED)],
-        labels=["true box", "predicted box"],
+            axes.add_patch(_rectangle(predicted, corner, scale, mask.shape, _PREDICTED))
+    axes.legend(
+        handles=[Line2D([], [], **_GROUND_TRUTH), Line2D([], [], **_PREDICTED)],
+        labels=["ground truth", "predicted"],
         loc="lower right",
         ncols=2,
         frameon=False,
         fontsize=8,
+        borderaxespad=0.2,
+        columnspacing=1.2,
     )
-    figure.tight_layout(pad=0.3, rect=(0, 0.35 / figure.get_figheight(), 1, 1))
-
-    path = pathlib.Path(path)
-    unfinished = path.with_name(f".unfinished.{path.name}")
-    try:
+    with replacing(path) as unfinished:
         FigureCanvasAgg(figure).print_png(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def masked_in(image, binary_mask):
-    """b x: what is salient of an image uint8 [H, W, 3], the rest black; b is bool [H, W]."""
+    """b x: what is salient of an image, the rest black."""
     return image * binary_mask[..., None].astype(image.dtype)
 
 
 def masked_out(image, binary_mask):
-    """(1 - b) x: an image uint8 [H, W, 3] with what is salient black; b is bool [H, W]."""
+    """(1 - b) x: an image with what is salient black."""
     return masked_in(image, ~binary_mask)
 
 
 def inpainted(image, binary_mask):
-    """The masked-out image with its holes filled from round them (Telea, 2004), uint8 [H, W, 3]."""
-    holes = binary_mask.astype(np.uint8)
-    return cv2.inpaint(image, holes, _INPAINTING_RADIUS, cv2.INPAINT_TELEA)
+    """The masked-out image with its holes filled from round them by Telea's method (2004).
+
+    What was in the holes has no influence; where all is a hole the result is black. OpenCV moves
+    each filled pixel by up to 1.4 grey levels, however small the gradient, so that in a big hole
+    even a plain colour drifts: up to 10 levels within 100 pixels, 20 at the image's border.
+
+    Raises ValueError for anything but an image uint8 [H, W, 3] and a mask bool [H, W].
+    """
+    if image.dtype != np.uint8 or binary_mask.dtype != bool:
+        raise ValueError(
+            f"inpainted takes an image of uint8 and a mask of bool; found {image.dtype} and "
+            f"{binary_mask.dtype}"
+        )
+    if image.shape != (*binary_mask.shape, 3):
+        raise ValueError(
+            f"inpainted takes [H, W, 3] and [H, W]; found {list(image.shape)} and "
+            f"{list(binary_mask.shape)}"
+        )
+    if binary_mask.all():
+        return np.zeros_like(image)  # OpenCV would give the image back.
+    # OpenCV's gradients reach into the holes; they shall find nothing of the object there.
+    image = image.copy()
+    image[binary_mask] = np.round(image[~binary_mask].mean(axis=0))
+    return cv2.inpaint(image, binary_mask.astype(np.uint8), _INPAINTING_RADIUS, cv2.INPAINT_TELEA)
 
 
 def mask_grid(images, masks, columns=8):
-    """Images above their masks, `columns` a row, as one picture: uint8 [H', W', 3].
+    """Each image above itself in grey with the mask in orange on it: uint8 [H', W', 3].
 
-    `images` are uint8 [N, H, W, 3] and `masks` float [N, H, W] in [0, 1]; N is a multiple of
-    `columns`, or smaller.
+    `images` are uint8 [N, H, W, 3] and `masks` float [N, H, W] in [0, 1]. There are `columns`
+    images a row, or N if that is less; what is left of the last row stays white.
     """
-    masks = np.round(255 * np.asarray(masks)).astype(np.uint8)
-    tiles = np.concatenate([images, np.repeat(masks[..., None], 3, axis=-1)], axis=1)
-    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+    images, masks = _checked(images, masks)
+    grey = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images])
+    weight = 0.7 * masks[..., None]
+    overlaid = (1 - weight) * grey[..., None] + weight * _TINT
+    tiles = np.concatenate([images, np.round(overlaid).astype(np.uint8)], axis=1)
+    columns = min(columns, len(tiles))
+    missing = -len(tiles) % columns
+    tiles = np.pad(tiles, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=255)
+    return _mosaic(tiles.reshape(-1, columns, *tiles.shape[1:]), gap=2)
 
 
-def _draw_box(axis, box, colour):
-    x0, y0, x1, y1 = box
-    # A pixel's centre has whole coordinates, so its corner lies half a pixel before.
-    axis.add_patch(
-        Rectangle(
-            (x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5
+def _mosaic(tiles, gap):
+    """Tiles [rows, columns, H, W, 3] as one picture; below and right of each a white gap."""
+    rows, columns, height, width, _ = tiles.shape
+    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    return tiles.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap), 3)
+
+
+def _rectangle(box, corner, scale, shape, style):
+    """A box, cut off at the image's border, on the tile whose upper left corner is given."""
+    height, width = shape
+    start, end = corner + scale * np.clip(np.reshape(box, (2, 2)), 0, [width, height])
+    return Rectangle(start, *(end - start), fill=False, **style)
+
+
+def _grey(masks):
+    """Masks in [0, 1] as uint8."""
+    return np.round(255 * masks).astype(np.uint8)
+
+
+def _checked(images, masks):
+    """Images and masks as arrays, if there are any and they go together."""
+    images, masks = np.asarray(images), np.asarray(masks, np.float32)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
+        raise ValueError(
+            f"images are uint8 [N, H, W, 3]; found {images.dtype} {list(images.shape)}"
         )
-    )
+    if masks.shape != images.shape[:3]:
+        raise ValueError(
+            f"masks are {list(images.shape[:3])} like the images; found {list(masks.shape)}"
+        )
+    return images, masks
