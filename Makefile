@@ -23,7 +23,7 @@ tensorboard: .venv/installed
 	.venv/bin/tensorboard --logdir=runs
 
 clean:
-	rm -rf .venv *.egg-info runs
+	rm -rf .venv *.egg-info
 
 .venv/installed: setup.py constraints.txt
 	$(PYTHON) -m venv .venv

@@ -5,11 +5,17 @@ import tensorflow as tf
 
 from casm_tf import objectives
 
+# Averages over images; `accuracy_masked_out` is the critic's, in training often a past one's.
 _AVERAGES = (
     *("classifier_loss", "score", "evidence", "size", "accuracy", "accuracy_masked_out"),
-    *("mask_mean", "mask_std", "mask_entropy", "mask_tv"),
-    "snapshots",
+    *("mask_mean", "mask_entropy", "mask_tv", "snapshots"),
 )
+_CHOICES = {
+    "score": ("entropy", "classification"),
+    "size": ("adaptive", "l1"),
+    "classifier_form": ("both", "masked"),
+    "masked_steps": ("always", "present"),
+}
 
 
 class CASM(keras.Model):
@@ -42,6 +48,10 @@ class CASM(keras.Model):
             paper), or "present", only where it is itself the critic (the original code; cheaper).
         weight_decay: of both networks, added to the gradient (L2, as PyTorch's).
         clip_norm: the largest norm of the decoder's gradient.
+
+    Raises:
+        ValueError: a choice is not one of these, a weight is negative, or `classifier_form` is
+            "masked" with `masked_steps` "present": there would be steps without any loss.
     """
 
     def __init__(
@@ -61,6 +71,15 @@ class CASM(keras.Model):
         clip_norm=10.0,
     ):
         super().__init__(name="casm")
+        chosen = (score, size, classifier_form, masked_steps)
+        for (name, choices), value in zip(_CHOICES.items(), chosen, strict=True):
+            if value not in choices:
+                raise ValueError(f"{name} is {' or '.join(map(repr, choices))}; found {value!r}")
+        if min(lambda_size, lambda_variation, weight_decay, clip_norm) < 0:
+            raise ValueError("lambda_size, lambda_variation, weight_decay, clip_norm: at least 0")
+        if classifier_form == "masked" and masked_steps == "present":
+            raise ValueError("classifier_form 'masked' needs masked_steps 'always'")
+
         self.classifier = classifier
         self.decoder = decoder
         self.encoder = encoder
@@ -74,6 +93,7 @@ class CASM(keras.Model):
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
         self.averages = {name: keras.metrics.Mean(name) for name in _AVERAGES}
+        self.averages["mask_std"] = _Deviation("mask_std")
 
     def call(self, images, training=False):
         if self.encoder is None:
@@ -83,7 +103,12 @@ class CASM(keras.Model):
         return self.decoder(maps, training=training)
 
     def compile(self, classifier_optimizer, decoder_optimizer, **kwargs):
-        """Take the two optimizers, and build them, so that a checkpoint restores them whole."""
+        """Take the two optimizers, and build them, so that a checkpoint restores them whole.
+
+        Raises ValueError for steps_per_execution: snapshots are taken between steps.
+        """
+        if kwargs.get("steps_per_execution", 1) != 1:
+            raise ValueError("steps_per_execution is 1: snapshots are taken between steps")
         super().compile(optimizer=None, **kwargs)
         self.classifier_optimizer = classifier_optimizer
         self.decoder_optimizer = decoder_optimizer
@@ -138,7 +163,7 @@ class CASM(keras.Model):
         )
 
     def _objectives(self, images, labels, past, training):
-        """L and S of each image, float32 [B], and averages to watch.
+        """L and S of each image, float32 [B], and what else there is to watch of each.
 
         The critic f' has the weights `past`, or is the present classifier where that is None.
         """
@@ -182,16 +207,12 @@ class CASM(keras.Model):
             "accuracy": clean_right,
             "accuracy_masked_out": masked_right,
             "mask_mean": mean_mask,
-            "mask_std": tf.math.reduce_std(mean_mask),
+            "mask_std": mean_mask,
             "mask_entropy": objectives.mask_entropy(masks),
             "mask_tv": variation,
-            "snapshots": self.snapshots.held(),
+            "snapshots": tf.fill(tf.shape(loss), tf.cast(self.snapshots.held(), tf.float32)),
         }
-        return (
-            loss,
-            score,
-            {name: tf.reduce_mean(tf.cast(value, tf.float32)) for name, value in values.items()},
-        )
+        return loss, score, values
 
     def _past(self, weights, images):
         """Logits of a past classifier; the present one's weights and statistics do not move."""
@@ -227,6 +248,23 @@ class CASM(keras.Model):
     def fit(self, *args, callbacks=(), **kwargs):
         """As `keras.Model.fit`; the snapshots are taken between its steps."""
         return super().fit(*args, callbacks=[*(callbacks or ()), _Remember()], **kwargs)
+
+
+class _Deviation(keras.metrics.Metric):
+    """The standard deviation of all values since the last reset, ddof 0."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.mean = keras.metrics.Mean("mean")
+        self.mean_square = keras.metrics.Mean("mean_square")
+
+    def update_state(self, values):
+        self.mean.update_state(values)
+        self.mean_square.update_state(tf.square(values))
+
+    def result(self):
+        variance = self.mean_square.result() - self.mean.result() ** 2
+        return tf.sqrt(tf.nn.relu(variance))  # a rounding error may make it negative
 
 
 class _Remember(keras.callbacks.Callback):

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from casm_tf import files
 from casm_tf.localization import binarize, predict_box
-from casm_tf.program import replacing
 
 # Orange and sky blue of Okabe and Ito, told apart with every kind of colour vision. The edge makes
 # them visible on white, and the dashes show both where the boxes coincide.
@@ -85,7 +85,7 @@ def figure_2(images, masks, boxes, path, method="volume", alpha=1.0):
         borderaxespad=0.2,
         columnspacing=1.2,
     )
-    with replacing(path) as unfinished:
+    with files.replacing(path) as unfinished:
         FigureCanvasAgg(figure).print_png(unfinished)
 
 

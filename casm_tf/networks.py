@@ -103,7 +103,8 @@ def load_weights(model, path):
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        with warnings.catch_warnings(action="error"):  # of layers that were passed over
+        # Keras only warns of layers that it passed over.
+        with warnings.catch_warnings(action="error", category=UserWarning):
             model.load_weights(path)
     except (ValueError, KeyError, UserWarning) as error:
         # Keras's own message prints the weights.

@@ -3,7 +3,6 @@
 import contextlib
 import pathlib
 import sys
-import tempfile
 
 from absl import app, flags, logging
 
@@ -18,7 +17,6 @@ def run(main):
     A `UserError`, a wrong flag or a left-over argument ends the program with one line on the
     terminal and exit code 2.
     """
-    flags.FLAGS.set_default("verbosity", logging.WARNING)  # TFDS tells of every file it opens
     try:
         app.run(_without_arguments(main), flags_parser=_parse)
     except UserError as error:
@@ -26,42 +24,23 @@ def run(main):
 
 
 @contextlib.contextmanager
-def blaming(flag):
+def blaming(flag, errors=(ValueError, OSError)):
     """Turn what the library raises for wrong values and files into a `UserError` about a flag."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except errors as error:
         raise UserError(f"--{flag}: {error}") from error
-
-
-def check_writable(path):
-    """Raise OSError unless the directory `path` can be made and written in; leaves no trace."""
-    ancestor = pathlib.Path(path).absolute()
-    while not ancestor.exists():
-        ancestor = ancestor.parent
-    if not ancestor.is_dir():
-        raise NotADirectoryError(f"{ancestor} is not a directory")
-    with tempfile.TemporaryDirectory(dir=ancestor):
-        pass
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A temporary path beside `path` that takes its name once all is written."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".unfinished.{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parse(argv):
     try:
-        return flags.FLAGS(argv)
+        arguments = flags.FLAGS(argv)
     except flags.Error as error:
         _refuse(error)
+    if flags.FLAGS["verbosity"].using_default_value:
+        # absl would take INFO, and then TFDS tells of every file it opens.
+        flags.FLAGS.verbosity = logging.WARNING
+    return arguments
 
 
 def _without_arguments(main):

@@ -15,6 +15,7 @@ class Thinning:
     """Which past classifiers are kept, and how often one of them is the critic.
 
     Attributes:
+        fixed: the critic is always f^(0), as the classifier never moves (the baseline, CDSM).
         first: keep f^(0), the classifier before the alternation.
         every: keep every n-th step's classifier; 0 keeps none.
         capacity: how many are kept at most.
@@ -22,34 +23,39 @@ class Thinning:
         overwrite: which one goes when the set is full, "random" (the paper) or "oldest".
     """
 
+    fixed: bool = False
     first: bool = False
     every: int = 0
     capacity: int = 30
     probability: float = 0.5
     overwrite: str = "random"
 
+    def __post_init__(self):
+        if self.every < 0 or self.capacity < 0 or not 0 <= self.probability <= 1:
+            raise ValueError(f"a thinning's numbers are out of range; found {self}")
+        if self.overwrite not in ("random", "oldest"):
+            raise ValueError(f"overwrite is 'random' or 'oldest'; found {self.overwrite!r}")
+        keeps = self.first or self.every > 0
+        if keeps and (self.fixed or self.capacity == 0):
+            raise ValueError(f"a thinning that keeps classifiers has room for them; found {self}")
+
     @classmethod
     def named(cls, name, **changes):
         """The paper's strategies by name: F, L, FL, and L<n> such as L100 and L1000."""
         if name == "F":
-            return cls(first=True, capacity=1, probability=1.0)
+            return cls(fixed=True, capacity=0, probability=0.0)
         if name == "L":
             return cls(capacity=0, probability=0.0)
         if name == "FL":
-            return cls(first=True, capacity=1, **changes)
+            return cls(first=True, **{**changes, "capacity": 1})
         if match := re.fullmatch(r"L([1-9]\d*)", name):
             return cls(every=int(match[1]), **changes)
         raise ValueError(f"thinning is F, L, FL or L<n> such as L100; found {name!r}")
 
-    @property
-    def fixed(self):
-        """Whether the critic is always f^(0): the classifier never moves (the baseline, CDSM)."""
-        return self.first and self.probability == 1.0
-
     def is_due(self, step):
         """Whether the classifier after `step` steps (0: before the first) is to be kept."""
         if step == 0:
-            return self.first and not self.fixed
+            return self.first
         return self.every > 0 and step % self.every == 0
 
 
@@ -69,8 +75,7 @@ class Snapshots(tf.Module):
     def __init__(self, classifier, thinning, seed=0):
         super().__init__(name="snapshots")
         self.thinning = thinning
-        # With a fixed classifier f^(0) is the classifier itself.
-        self.capacity = 0 if thinning.fixed else thinning.capacity
+        self.capacity = thinning.capacity
         self.seed = seed
         self.stored = tf.Variable(0, trainable=False, dtype=tf.int64, name="stored")
         self.slots = [

@@ -4,19 +4,17 @@ A run is a directory: the flags, the versions, the checkpoints, the TensorBoard 
 end model.keras, the mask model with its classifier. The same command goes on where it was.
 """
 
-import json
-import os
 import pathlib
-import platform
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import casm_tf.quiet  # noqa: F401
+
+# isort: split
 
 import keras
 import tensorflow as tf
 from absl import flags
 
-import casm_tf
-from casm_tf import figures, networks, objectives, program, training
+from casm_tf import figures, files, networks, objectives, program, run_directory, training
 from casm_tf.casm import CASM
 from casm_tf.data import input_pipeline
 from casm_tf.thinning import Snapshots, Thinning
@@ -25,10 +23,18 @@ FLAGS = flags.FLAGS
 
 # === What is trained, on what ===
 flags.DEFINE_string(
-    "dataset", "digit_scenes/full", "A TFDS name; digit_scenes is made on the spot."
+    "dataset", "digit_scenes/full", "digit_scenes/full or digit_scenes/tiny; made on the spot."
 )
 flags.DEFINE_string(
     "data_dir", None, "Where TFDS keeps data sets; by default in the home directory."
+)
+flags.DEFINE_float(
+    "smallest_crop",
+    1.0,
+    "Training takes a random part of each image at the image's size, at least this share of its "
+    "area (0.08 is usual for ImageNet); 1 takes whole images.",
+    lower_bound=0.01,
+    upper_bound=1,
 )
 flags.DEFINE_string("run_dir", None, "The run's directory; a run that is there already goes on.")
 flags.DEFINE_integer(
@@ -136,7 +142,9 @@ flags.DEFINE_integer("decay_every", 40_040, "Both rates / 10 every so many steps
 flags.DEFINE_float(
     "weight_decay", 1e-4, "L2, added to the gradients of the alternation.", lower_bound=0
 )
-flags.DEFINE_float("clip_norm", 10.0, "The largest norm of the decoder's gradient.", lower_bound=0)
+flags.DEFINE_float(
+    "clip_norm", 10.0, "The largest norm of the decoder's gradient.", lower_bound=1e-6
+)
 
 # === The machine ===
 flags.DEFINE_enum(
@@ -161,11 +169,12 @@ _CHANGEABLE = {"run_dir", "data_dir", "strategy", "checkpoint_every", "validate_
 def main():
     run_dir = pathlib.Path(FLAGS.run_dir)
     with program.blaming("run_dir"):
-        program.check_writable(run_dir)
-        _check_same_run(run_dir)
+        run_directory.check_same(run_dir, _flags_in_force(), _CHANGEABLE)
     with program.blaming("thinning"):
         thinning = _thinning()
-    with program.blaming("dataset"):
+    if FLAGS.classifier_form == "masked" and FLAGS.masked_steps == "present":
+        raise program.UserError("--classifier_form: 'masked' needs --masked_steps=always")
+    with program.blaming("data_dir", OSError), program.blaming("dataset", ValueError):
         dataset = input_pipeline.open_dataset(FLAGS.dataset, FLAGS.data_dir)
     size = dataset.builder.info.splits["train"].num_examples
     if FLAGS.batch_size > size:
@@ -178,13 +187,18 @@ def main():
     if FLAGS.classifier_weights:
         with program.blaming("classifier_weights"):
             networks.load_weights(classifier, FLAGS.classifier_weights)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    _write_description(run_dir, dataset)
+    run_directory.describe(run_dir, _flags_in_force(), dataset.labels)
     print(f"{run_dir}: events for TensorBoard, checkpoints and at the end model.keras")
-    if not FLAGS.classifier_weights:
-        _pretrain(classifier, dataset, strategy, run_dir)
+    first = run_dir / run_directory.FIRST_CLASSIFIER
+    if first.exists():
+        networks.load_weights(classifier, first)
+    else:
+        if not FLAGS.classifier_weights:
+            _pretrain(classifier, dataset, strategy, run_dir)
+        with files.replacing(first) as path:
+            classifier.save_weights(path)
     model = _train_masks(classifier, thinning, dataset, strategy, run_dir)
-    with program.replacing(run_dir / "model.keras") as path:
+    with files.replacing(run_dir / "model.keras") as path:
         model.inference_model().save(path)
     print(f"made  {run_dir / 'model.keras'}: the mask model and its classifier")
     print(f"next  python -m components.evaluator --run_dir={run_dir}")
@@ -193,10 +207,6 @@ def main():
 
 def _pretrain(classifier, dataset, strategy, run_dir):
     """Train the classifier on clean images: it has to be good before the alternation starts."""
-    weights = run_dir / "classifier.weights.h5"
-    if weights.exists():
-        networks.load_weights(classifier, weights)
-        return
     steps = FLAGS.pretraining_steps
     with strategy.scope():
         model = keras.Model(classifier.input, classifier.output["logits"])
@@ -208,8 +218,6 @@ def _pretrain(classifier, dataset, strategy, run_dir):
         )
         model.optimizer.build(model.trainable_variables)
     _train(model, dataset, strategy, run_dir / "pretraining", steps, FLAGS.seed)
-    with program.replacing(weights) as path:
-        classifier.save_weights(path)
 
 
 def _train_masks(classifier, thinning, dataset, strategy, run_dir):
@@ -246,7 +254,7 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
     shown = next(iter(input_pipeline.evaluation_batches(dataset, "validation", 16)))["images"]
 
     def pictures():
-        masks = model.predict_on_batch(shown)[..., 0]
+        masks = model(shown, training=False).numpy()[..., 0]
         return {"masks": figures.mask_grid(dataset.denormalise(shown), masks)}
 
     _train(
@@ -264,6 +272,9 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
 
 def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
     validation = input_pipeline.evaluation_batches(dataset, "validation", FLAGS.batch_size)
+    if strategy.num_replicas_in_sync > 1:
+        # A smaller last batch would leave some of the replicas with no image at all.
+        validation = validation.filter(lambda batch: len(batch["labels"]) == FLAGS.batch_size)
     training.train(
         model,
         directory,
@@ -273,7 +284,9 @@ def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
             validate_every=FLAGS.validate_every,
             checkpoint_every=FLAGS.checkpoint_every,
         ),
-        lambda skip: input_pipeline.training_batches(dataset, FLAGS.batch_size, seed, skip),
+        lambda skip: input_pipeline.training_batches(
+            dataset, FLAGS.batch_size, seed, skip, FLAGS.smallest_crop
+        ),
         validation.map(lambda batch: (batch["images"], batch["labels"])),
         **callbacks,
     )
@@ -303,35 +316,6 @@ def _strategy():
 
 def _flags_in_force():
     return {flag.name: flag.value for flag in FLAGS.get_flags_for_module("__main__")}
-
-
-def _check_same_run(run_dir):
-    """Raise ValueError where the directory holds a run with other flags."""
-    path = run_dir / "run.json"
-    if not path.exists():
-        return
-    before = json.loads(path.read_text())["flags"]
-    for name, value in _flags_in_force().items():
-        if name not in _CHANGEABLE and before.get(name) != value:
-            raise ValueError(
-                f"{run_dir} holds a run with --{name}={before.get(name)}; found {value}. "
-                "Take another directory or the same flags"
-            )
-
-
-def _write_description(run_dir, dataset):
-    description = {
-        "flags": _flags_in_force(),
-        "labels": dataset.labels,
-        "versions": {
-            "casm_tf": casm_tf.__version__,
-            "keras": keras.__version__,
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-        },
-    }
-    with program.replacing(run_dir / "run.json") as path:
-        path.write_text(json.dumps(description, indent=2) + "\n")
 
 
 if __name__ == "__main__":

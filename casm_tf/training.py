@@ -100,10 +100,10 @@ def train(
                 model.reset_metrics()
                 for name, picture in pictures().items():
                     tf.summary.image(name, picture[None], step=number)
-                since = time.perf_counter()
+                images, since = 0, time.perf_counter()
             if last or number % schedule.checkpoint_every == 0:
                 manager.save(checkpoint_number=number)
-                since = time.perf_counter()
+                images, since = 0, time.perf_counter()
 
 
 def _images(strategy, batch):

@@ -5,23 +5,18 @@ evaluators) and figure.png (the paper's Figure 2), and prints the table.
 """
 
 import json
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import casm_tf.quiet  # noqa: F401  (before TensorFlow)
+
+# isort: split
 
 import keras
 import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from casm_tf import (
-    baselines,
-    figures,
-    networks,  # noqa: F401  (its layers have to be known when a model is loaded)
-    objectives,
-    program,
-)
+from casm_tf import baselines, figures, files, networks, objectives, program, run_directory
 from casm_tf.data import input_pipeline
 from casm_tf.evaluation import Accuracy, LocalizationEvaluator, MaskStatistics
 
@@ -54,20 +49,24 @@ def main():
     run_dir = pathlib.Path(FLAGS.run_dir)
     output_dir = pathlib.Path(FLAGS.output_dir or run_dir)
     with program.blaming("run_dir"):
-        run = json.loads((run_dir / "run.json").read_text())["flags"]
+        run = run_directory.read(run_dir)["flags"]
         model = keras.models.load_model(run_dir / "model.keras", compile=False)
     with program.blaming("data_dir"):
         dataset = input_pipeline.open_dataset(run["dataset"], FLAGS.data_dir or run["data_dir"])
+    with program.blaming("run_dir"):
+        before = networks.classifier(run["classifier"], dataset.image_size, len(dataset.labels))
+        networks.load_weights(before, run_dir / run_directory.FIRST_CLASSIFIER)
     with program.blaming("output_dir"):
-        program.check_writable(output_dir)
+        files.check_writable(output_dir)
 
     size = dataset.image_size
     scores = {"casm": _Scores(), "full_image": _Scores(), "centre_box": _Scores()}
     batches = input_pipeline.evaluation_batches(dataset, FLAGS.split, FLAGS.batch_size)
-    first = None
+    before_accuracy, first = Accuracy(), None
     for batch in tqdm(batches, desc=f"scoring {FLAGS.split}", unit="batch"):
         images, labels, boxes = (batch[key].numpy() for key in ("images", "labels", "boxes"))
         outputs = model.predict_on_batch(images)
+        before_accuracy.accumulate(labels, clean=_classes(before.predict_on_batch(images)))
         masks = {
             "casm": outputs["mask"][..., 0],
             "full_image": np.stack([baselines.full_image(size, size)] * len(images)),
@@ -79,11 +78,13 @@ def main():
             first = (dataset.denormalise(images), masks["casm"], list(boxes))
 
     results = {name: score.compute() for name, score in scores.items()}
+    results["casm"]["top1_before"] = before_accuracy.compute()["top1"]
     output_dir.mkdir(parents=True, exist_ok=True)
-    with program.replacing(output_dir / "evaluation.json") as path:
+    with files.replacing(output_dir / "evaluation.json") as path:
         path.write_text(json.dumps(results, indent=2) + "\n")
     figures.figure_2(*(part[:_FIGURE_COLUMNS] for part in first), output_dir / "figure.png")
     _print_table(results)
+    print(f"top-1 before the alternation: {results['casm']['top1_before']:.3f}")
     print(f"made  {output_dir / 'evaluation.json'} and {output_dir / 'figure.png'}")
 
 
@@ -106,9 +107,7 @@ class _Scores:
             "masked_in": objectives.masked_in(images, masks[..., None]),
             "masked_out": objectives.masked_out(images, masks[..., None]),
         }
-        classes = {
-            view: model.predict_on_batch(seen)["logits"].argmax(-1) for view, seen in views.items()
-        }
+        classes = {view: _classes(model.predict_on_batch(seen)) for view, seen in views.items()}
         self.accuracy.accumulate(labels, clean=logits.argmax(-1), **classes)
 
     def compute(self):
@@ -120,6 +119,11 @@ class _Scores:
             **self.accuracy.compute(),
             **self.statistics.compute(),
         }
+
+
+def _classes(outputs):
+    """The predicted classes, integers [B]."""
+    return outputs["logits"].argmax(-1)
 
 
 def _print_table(results):

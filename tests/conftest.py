@@ -1,8 +1,8 @@
 """What the tests share: quiet TensorFlow, two logical CPUs, a small data set."""
 
-import os
+import casm_tf.quiet  # noqa: F401
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# isort: split
 
 import hypothesis
 import pytest

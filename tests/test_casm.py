@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from casm_tf import networks, objectives
+from casm_tf import networks, objectives, training
 from casm_tf.casm import CASM
 from casm_tf.thinning import Snapshots, Thinning
 
@@ -122,6 +122,16 @@ def test_the_masks_objective_moves_neither_classifier_nor_shared_encoder():
     before = copies(model.classifier.trainable_variables)
     steps(model, 5)
     assert same(before, model.classifier.trainable_variables)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_no_gradient_of_the_score_reaches_the_classifier_through_the_maps(separate):
+    model = make(ALWAYS_PAST, separate=separate)
+    model.snapshots.store(model.classifier)
+    with tf.GradientTape() as tape:
+        _, score, _ = model._objectives(*BATCH, past=model.snapshots.draw(0), training=True)
+    gradients = tape.gradient(score, model.classifier.trainable_variables)
+    assert all(gradient is None for gradient in gradients)
 
 
 def test_the_masks_objective_moves_a_separate_encoder():
@@ -286,6 +296,63 @@ def test_evaluate_moves_nothing_and_says_how_good_both_are():
         assert results[key] == pytest.approx(np.mean(logits.argmax(-1) == LABELS))
     assert results["mask_mean"] == pytest.approx(masks.mean(), abs=1e-6)
     assert results["snapshots"] == 1
+
+
+def test_every_image_counts_once_in_the_averages():
+    model = make()
+    whole = model.evaluate(IMAGES, LABELS, batch_size=16, verbose=0, return_dict=True)
+    parts = model.evaluate(IMAGES, LABELS, batch_size=5, verbose=0, return_dict=True)
+    assert parts == pytest.approx(whole, abs=1e-5)  # the last batch is of one image
+    means = model(IMAGES).numpy().mean(axis=(1, 2, 3))
+    assert whole["mask_std"] == pytest.approx(means.std(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"score": "E"},
+        {"size": "L1"},
+        {"classifier_form": "clean"},
+        {"masked_steps": "never"},
+        {"lambda_size": -1.0},
+        {"classifier_form": "masked", "masked_steps": "present"},
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        make(**wrong)
+
+
+def test_several_steps_an_execution_are_refused():
+    model = make()
+    optimizers = (keras.optimizers.SGD(), keras.optimizers.Adam())
+    with pytest.raises(ValueError, match="snapshots are taken between steps"):
+        model.compile(*optimizers, steps_per_execution=4)
+
+
+def test_two_replicas_train_to_the_end(tmp_path):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    model = make("L1", strategy=strategy)
+    shown = []
+
+    def pictures():
+        shown.append(model(IMAGES[:3], training=False).numpy())
+        return {"mask": np.uint8(255 * shown[-1][0].repeat(3, axis=-1))}
+
+    batches = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat().batch(8)
+    training.train(
+        model,
+        tmp_path,
+        strategy,
+        training.Schedule(4, validate_every=2, checkpoint_every=2),
+        batches.skip,
+        batches.take(1),
+        after_step=model.remember,
+        pictures=pictures,
+    )
+    assert [masks.shape for masks in shown] == [(3, SIZE, SIZE, 1)] * 2
+    assert int(model.snapshots.stored) == 4
+    assert (tmp_path / "checkpoints" / "ckpt-4.index").exists()
 
 
 def test_two_replicas_take_a_step():

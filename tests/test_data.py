@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from casm_tf.data import digit_scenes, input_pipeline
@@ -37,7 +38,7 @@ def test_boxes_are_tight_round_the_masks(tiny):
 
 
 def test_digits_and_photographs_are_split_before_scenes_are_made():
-    digits = [range(*part.indices(1797)) for part in digit_scenes._DIGITS.values()]
+    digits = [digit_scenes._digits_of(split, seed=0) for split in digit_scenes._DIGITS]
     assert sum(map(len, digits)) == len(set().union(*digits)) == 1797
     photograph = np.arange(100 * 7).reshape(7, 100)
     strips = [digit_scenes._strip(photograph, *ends) for ends in digit_scenes._STRIPS.values()]
@@ -94,6 +95,36 @@ def test_training_batches_are_the_seeds_and_go_on_after_a_skip(tiny):
     assert labels(0, 11, 9) == straight[11:]
     assert labels(1, 0, 20) != straight
     assert sorted(np.ravel(straight[:8])) == sorted(np.ravel(straight[8:16]))
+
+
+def test_crops_are_the_seeds_too_and_go_on_after_a_skip(tiny):
+    def images(seed, skip, count):
+        batches = input_pipeline.training_batches(tiny, 16, seed, skip, smallest_crop=0.5)
+        return [batch[0].numpy() for batch in batches.take(count)]
+
+    straight = images(0, 0, 10)
+    assert np.array_equal(images(0, 7, 3), straight[7:])
+    assert not np.array_equal(images(1, 0, 1), straight[:1])
+
+
+def test_crops_are_of_the_areas_and_ratios_of_random_resized_crop():
+    # The coordinates of each pixel as an image: a crop's spread in them is its size.
+    rows, columns = np.meshgrid(np.linspace(0, 1, 64), np.linspace(0, 1, 64), indexing="ij")
+    image = np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.float32)
+    images = tf.constant(image[None].repeat(500, axis=0))
+    crops = input_pipeline.random_resized_crops(images, 0.5, seed=(1, 2))
+    corners = crops.numpy()[:, [0, -1], [0, -1], :2]
+    assert corners.min() >= 0
+    assert corners.max() <= 1
+    sides = corners[:, 1] - corners[:, 0]
+    area, ratio = sides.prod(axis=1), sides[:, 1] / sides[:, 0]
+    assert area.min() >= 0.5 * 0.86  # a side that ends at the image's takes from the area
+    assert area.max() <= 1.0
+    assert np.median(area) == pytest.approx(0.75, abs=0.05)
+    assert ratio.min() >= 0.749
+    assert ratio.max() <= 1.335
+    assert np.median(ratio) == pytest.approx(1, abs=0.05)
+    assert np.median(corners[:, 0]) < 0.2  # they begin anywhere that leaves room
 
 
 def test_evaluation_batches_have_every_image_once_and_boxes_in_pixels(tiny):

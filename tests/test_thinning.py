@@ -43,6 +43,27 @@ def test_what_the_papers_strategies_keep(name, due):
     assert thinning.fixed == (name == "F")
 
 
+def test_the_first_classifier_alone_as_critic_is_not_the_baseline():
+    thinning = Thinning.named("FL", probability=1.0)  # the classifier moves, its critic does not
+    assert not thinning.fixed
+    assert thinning.is_due(0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"every": -1},
+        {"every": 1, "capacity": 0},
+        {"fixed": True, "first": True},
+        {"probability": 1.1},
+        {"overwrite": "newest"},
+    ],
+)
+def test_a_thinning_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match="found"):
+        Thinning(**wrong)
+
+
 def test_l100_and_l1000_are_the_papers():
     for name, every in (("L100", 100), ("L1000", 1000)):
         thinning = Thinning.named(name)

@@ -78,8 +78,7 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split):
         config = self.builder_config
         digits = sklearn.datasets.load_digits()
-        # Who wrote the digits changes along the file: shuffle before splitting.
-        chosen = np.random.default_rng(config.seed).permutation(len(digits.images))[_DIGITS[split]]
+        chosen = _digits_of(split, config.seed)
         photographs = [_strip(_photograph(name), *_STRIPS[split]) for name in _PHOTOGRAPHS]
         for index in range(config.scenes[split]):
             # A generator for each scene: its content depends on no other scene.
@@ -97,6 +96,11 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
                     "mask": _png(mask.astype(np.uint8) * 255),
                 },
             )
+
+
+def _digits_of(split, seed):
+    """The numbers of a split's digits. Who wrote them changes along the file: shuffled first."""
+    return np.random.default_rng(seed).permutation(1797)[_DIGITS[split]]
 
 
 def _photograph(name):

@@ -41,7 +41,9 @@ class Dataset:
 def open_dataset(name, data_dir=None):
     """The data set of a TFDS name such as "digit_scenes/full", made first if it is not there.
 
-    Raises ValueError for a name that TFDS does not know and for data that is not whole.
+    Raises ValueError for a name that TFDS does not know, for a data set without boxes or the mean
+    and deviation of its pixels, and for data that is not whole; OSError for a directory that cannot
+    be written in.
     """
     try:
         builder = tfds.builder(name, data_dir=data_dir)
@@ -50,9 +52,11 @@ def open_dataset(name, data_dir=None):
         raise ValueError(f"TFDS knows no data set {name!r}") from error
     except protobuf.Error as error:
         raise ValueError(f"the description of {name!r} in {data_dir} is cut off") from error
+    info = builder.info
+    if not {"image", "label", "bbox"} <= set(info.features) or not info.metadata:
+        raise ValueError(f"{name!r} is not one of casm_tf's data sets, such as digit_scenes/full")
     builder.download_and_prepare()
     _check_files(builder)
-    info = builder.info
     return Dataset(
         builder=builder,
         image_size=info.features["image"].shape[0],
@@ -62,10 +66,11 @@ def open_dataset(name, data_dir=None):
     )
 
 
-def training_batches(dataset, batch_size, seed, skip=0):
+def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0):
     """Endless shuffled training batches: images float32 [B, H, W, 3], labels int32 [B].
 
-    The order depends on the seed alone; a resumed run skips the batches it has had.
+    Order and crops depend on the seed alone; a resumed run skips the batches it has had.
+    `smallest_crop` is of `random_resized_crops`; 1 takes whole images.
     """
     examples = (
         dataset.builder.as_dataset(split="train")
@@ -73,14 +78,40 @@ def training_batches(dataset, batch_size, seed, skip=0):
         .cache()  # Decoded, so that a picture is decoded once.
     )
     size = dataset.builder.info.splits["train"].num_examples
+
+    def prepare(number, batch):
+        images, labels = batch
+        if smallest_crop < 1:
+            images = random_resized_crops(images, smallest_crop, (seed, number))
+        return dataset.normalise(images), labels
+
     batches = (
         examples.shuffle(size, seed=seed, reshuffle_each_iteration=True)
         .repeat()
         .batch(batch_size, drop_remainder=True)
+        .enumerate()
         .skip(skip)
-        .map(lambda images, labels: (dataset.normalise(images), labels), tf.data.AUTOTUNE)
+        .map(prepare, tf.data.AUTOTUNE)
     )
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def random_resized_crops(images, smallest, seed):
+    """A random part of each image at the image's size, as PyTorch's RandomResizedCrop takes it.
+
+    Its share of the area is even between `smallest` and 1, its ratio of width to height between 3/4
+    and 4/3, even in the logarithm; a side ends at the image's. [B, H, W, 3] -> float32 alike.
+    """
+    count, height, width = images.shape[0], *images.shape[1:3]
+    area, ratio, *place = tf.unstack(tf.random.stateless_uniform((4, count), seed))
+    area = smallest + (1 - smallest) * area
+    ratio = (4 / 3) ** (2 * ratio - 1)
+    sides = [tf.minimum(tf.sqrt(area / ratio), 1), tf.minimum(tf.sqrt(area * ratio), 1)]
+    starts = [(1 - side) * where for side, where in zip(sides, place, strict=True)]
+    ends = [start + side for start, side in zip(starts, sides, strict=True)]
+    # crop_and_resize takes corners between the centres of the first and the last pixel.
+    corners = tf.stack([*starts, *ends], axis=1)
+    return tf.image.crop_and_resize(images, corners, tf.range(count), (height, width))
 
 
 def evaluation_batches(dataset, split, batch_size):

@@ -1,0 +1,33 @@
+"""Imports TensorFlow without its notes on the terminal; programs import this module first.
+
+TensorFlow 2.21 writes some lines before it reads TF_CPP_MIN_LOG_LEVEL, and two of them when it
+looks for GPUs (tensorflow issue 100442). A user who sets that variable to 0 sees them all.
+"""
+
+import contextlib
+import os
+
+
+@contextlib.contextmanager
+def _without_standard_error():
+    """Throw away what is written to file descriptor 2, by C++ too."""
+    kept = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nothing)
+        os.close(kept)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+with (
+    contextlib.nullcontext()
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    else (_without_standard_error())
+):
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()
