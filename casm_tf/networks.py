@@ -253,4 +253,4 @@ def _residual_block(x, width, strides, bottleneck, name):
 def _upsample(x, size, interpolation):
     if x.shape[1] == size:
         return x
-    return layers.UpSampling2D(size // x.shape[1], interpolation=interpolation)(x)
+    return layers.UpSampling2D(size // x.shape[1], interpolation=interpolation, dtype="float32")(x)

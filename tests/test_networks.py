@@ -165,3 +165,16 @@ def test_an_encoder_copy_starts_alike_and_is_its_own():
     assert encoder(images)[-1].numpy() == pytest.approx(before)
     encoder.trainable_variables[0].assign(encoder.trainable_variables[0] + 1)
     assert classifier(images)["maps"][-1].numpy() == pytest.approx(before)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_masks_are_float32_whatever_the_networks_compute_in(interpolation):
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        classifier = networks.classifier("small_resnet", 32, 10)
+        decoder = networks.decoder(networks.map_shapes(classifier), 32, 4, interpolation)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    outputs = classifier(normal(2, 32, 32, 3))
+    assert outputs["maps"][4].dtype == tf.bfloat16
+    assert outputs["logits"].dtype == decoder(outputs["maps"]).dtype == tf.float32
