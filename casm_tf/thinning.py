@@ -70,18 +70,22 @@ class Snapshots(tf.Module):
         classifier: the `keras.Model` whose weights are copied.
         thinning: a `Thinning`.
         seed: of every draw.
+        device: where the copies live, such as "CPU:0" for the host's memory; None leaves the choice
+            to TensorFlow, which takes the accelerator's.
+        dtype: that the copies are kept in, "float32" or, in half the memory, "bfloat16".
     """
 
-    def __init__(self, classifier, thinning, seed=0):
+    def __init__(self, classifier, thinning, seed=0, device=None, dtype="float32"):
         super().__init__(name="snapshots")
         self.thinning = thinning
         self.capacity = thinning.capacity
         self.seed = seed
         self.stored = tf.Variable(0, trainable=False, dtype=tf.int64, name="stored")
-        self.slots = [
-            tf.Variable(tf.zeros((self.capacity, *weight.shape), weight.dtype), trainable=False)
-            for weight in _weights(classifier)
-        ]
+        with tf.device(device):
+            self.slots = [
+                tf.Variable(tf.zeros((self.capacity, *weight.shape), dtype), trainable=False)
+                for weight in _weights(classifier)
+            ]
 
     def held(self):
         """How many classifiers are held now, an int64 tensor."""
@@ -94,7 +98,7 @@ class Snapshots(tf.Module):
         if count >= self.capacity and self.thinning.overwrite == "random":
             slot = int(self._random(count, purpose=2, maxval=self.capacity))
         for slots, weight in zip(self.slots, _weights(classifier), strict=True):
-            slots[slot].assign(weight.value)
+            slots[slot].assign(tf.cast(weight.value, slots.dtype))
         self.stored.assign_add(1)
 
     def draws_past(self, step):
@@ -102,9 +106,9 @@ class Snapshots(tf.Module):
         return (self._random(step, purpose=0) < self.thinning.probability) & (self.stored > 0)
 
     def draw(self, step):
-        """The weights of one kept classifier, drawn evenly, trainable ones first."""
+        """The weights of one kept classifier in float32, drawn evenly, trainable ones first."""
         slot = self._random(step, purpose=1, maxval=self.held())
-        return [tf.gather(slots, slot) for slots in self.slots]
+        return [tf.cast(tf.gather(slots, slot), tf.float32) for slots in self.slots]
 
     def _random(self, step, purpose, maxval=None):
         """A number from (seed, step, purpose) alone: in [0, 1), or an integer below maxval."""

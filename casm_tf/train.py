@@ -153,6 +153,24 @@ flags.DEFINE_enum(
     ["auto", "one_device", "mirrored"],
     "How the step is distributed; auto takes all GPUs there are.",
 )
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "mixed_bfloat16"],
+    "What the networks compute in; weights, losses and masks stay in float32.",
+)
+flags.DEFINE_boolean(
+    "xla",
+    False,
+    "Compile the step with XLA: for accelerators. On CPUs it is slower, "
+    "and fails with mixed_bfloat16.",
+)
+flags.DEFINE_enum(
+    "snapshots_on", "accelerator", ["accelerator", "host"], "Whose memory holds the snapshots."
+)
+flags.DEFINE_enum(
+    "snapshot_precision", "float32", ["float32", "bfloat16"], "What the snapshots are held in."
+)
 flags.DEFINE_integer("checkpoint_every", 400, "Steps between checkpoints.", lower_bound=1)
 flags.DEFINE_integer(
     "validate_every",
@@ -181,6 +199,7 @@ def main():
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} of {size} training images")
 
     keras.utils.set_random_seed(FLAGS.seed)
+    keras.mixed_precision.set_global_policy(FLAGS.precision)
     strategy = _strategy()
     with strategy.scope():
         classifier = networks.classifier(FLAGS.classifier, dataset.image_size, len(dataset.labels))
@@ -224,7 +243,8 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
     lambda_size = FLAGS.lambda_size
     if lambda_size is None:
         lambda_size = objectives.original_lambda(FLAGS.score, FLAGS.thinning, len(dataset.labels))
-    snapshots = Snapshots(classifier, thinning, FLAGS.seed)
+    device = "CPU:0" if FLAGS.snapshots_on == "host" else None
+    snapshots = Snapshots(classifier, thinning, FLAGS.seed, device, FLAGS.snapshot_precision)
     with strategy.scope():
         encoder = None if FLAGS.shared_encoder else networks.encoder_copy(classifier)
         decoder = networks.decoder(
@@ -288,6 +308,7 @@ def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
             dataset, FLAGS.batch_size, seed, skip, FLAGS.smallest_crop
         ),
         validation.map(lambda batch: (batch["images"], batch["labels"])),
+        xla=FLAGS.xla,
         **callbacks,
     )
 
@@ -295,6 +316,8 @@ def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
 def _decayed(rate):
     """The rate, / 10 after every --decay_every steps."""
     boundaries = list(range(FLAGS.decay_every, FLAGS.steps, FLAGS.decay_every))
+    if not boundaries:
+        return rate
     rates = [rate / 10**n for n in range(len(boundaries) + 1)]
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
 

@@ -33,6 +33,7 @@ def train(
     validation_batches,
     after_step=lambda step: None,
     pictures=dict,
+    xla=False,
 ):
     """Train a model up to its schedule's last step, from the newest checkpoint if there is one.
 
@@ -47,6 +48,7 @@ def train(
         after_step: called with the number of steps taken, outside `strategy.run`; with 0 when a
             training starts anew.
         pictures: () -> {name: uint8 [H, W, 3]} for TensorBoard.
+        xla: compile the step with XLA.
     """
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
     checkpoint = tf.train.Checkpoint(model=model, step=step)
@@ -60,7 +62,8 @@ def train(
         print(f"{directory}: all {schedule.steps} steps are done")
         return
 
-    run_train = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
+    train_step = tf.function(model.train_step, jit_compile=True) if xla else model.train_step
+    run_train = tf.function(lambda batch: strategy.run(train_step, args=(batch,)))
     run_test = tf.function(lambda batch: strategy.run(model.test_step, args=(batch,)))
     distributed = strategy.experimental_distribute_dataset
     batches = iter(distributed(training_batches(first - 1)))

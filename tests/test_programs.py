@@ -51,6 +51,21 @@ def test_train_leaves_a_whole_run(run_dir):
     assert not list(run_dir.rglob(".unfinished*"))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--precision=mixed_bfloat16", "--noshared_encoder", "--decay_every=9"),
+        ("--xla", "--snapshots_on=host", "--snapshot_precision=bfloat16"),
+    ],
+    ids=["mixed precision, no decay", "xla, snapshots on the host"],
+)
+def test_other_ways_to_compute_train_to_the_end(options, tiny_data_dir, tmp_path):
+    where = (f"--data_dir={tiny_data_dir}", f"--run_dir={tmp_path / 'run'}")
+    done = call("casm_tf.train", *SMALL, *where, *options)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "model.keras").exists()
+
+
 def test_events_can_be_read_back(run_dir):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -86,6 +86,16 @@ def test_a_snapshot_is_a_copy(classifier):
     assert [weight.numpy().tolist() for weight in snapshots.draw(0)] == [[1.0, 1.0]] * 4
 
 
+def test_snapshots_in_bfloat16_are_drawn_in_float32(classifier):
+    snapshots = Snapshots(
+        classifier, Thinning(every=1, capacity=2), device="CPU:0", dtype="bfloat16"
+    )
+    fill(classifier, 1.0009765625)  # 1 + 2^-10: bfloat16 has 7 bits after the point
+    snapshots.store(classifier)
+    assert {weight.dtype for weight in snapshots.draw(0)} == {tf.float32}
+    assert [weight.numpy().tolist() for weight in snapshots.draw(0)] == [[1.0, 1.0]] * 4
+
+
 def test_the_oldest_goes_in_a_ring(classifier):
     snapshots = Snapshots(classifier, Thinning(every=1, capacity=3, overwrite="oldest"))
     for value in range(1, 6):
