@@ -22,5 +22,8 @@ setup(
         "tensorflow-datasets>=4.9.10",
         "tqdm",
     ],
-    extras_require={"test": ["hypothesis", "pytest", "pytest-xdist", "ruff"]},
+    extras_require={
+        "convert": ["safetensors", "torch"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
+    },
 )

@@ -41,7 +41,7 @@ flags.DEFINE_integer(
     "seed", 0, "Of the initial weights, the data's order and every draw.", lower_bound=0
 )
 flags.DEFINE_enum(
-    "classifier", "resnet50", list(networks.RESNETS), "The classifier's architecture."
+    "classifier", "resnet50", networks.ARCHITECTURES, "The classifier's architecture."
 )
 flags.DEFINE_string(
     "classifier_weights",

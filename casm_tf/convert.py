@@ -1,0 +1,280 @@
+"""Import weights: python -m casm_tf.convert --weights=resnet50.pth --output=resnet50.weights.h5
+
+A torchvision ResNet or Keras's own ResNet50 becomes a .weights.h5 file for casm_tf.train; a
+checkpoint of the original code a directory with that file and model.keras, the mask model.
+"""
+
+import argparse
+import contextlib
+import pathlib
+import re
+
+import casm_tf.quiet  # noqa: F401
+
+# isort: split
+
+import h5py
+import keras
+import numpy as np
+from absl import flags
+
+from casm_tf import files, networks, program
+
+FLAGS = flags.FLAGS
+
+_IMAGE_SIZE = 224
+# A file's axes in our order: torch's OIHW -> HWIO and [outputs, inputs] -> [inputs, outputs].
+_FROM_TORCH = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
+_FROM_KERAS = {1: (0,), 2: (0, 1), 4: (0, 1, 2, 3)}
+# Our layers' names -> torchvision's and the original decoder's.
+_TORCH_LAYERS = {
+    r"^layer(\d)_(\d+)_downsample_(\d)$": r"layer\1.\2.downsample.\3",
+    r"^layer(\d)_(\d+)_(\w+)$": r"layer\1.\2.\3",
+    r"^conv1x1_(\d)$": r"conv1x1_\1.0",
+    r"^bn_(\d)$": r"conv1x1_\1.1",
+    r"^final$": "final.0",
+}
+_NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
+_TORCH_VARIABLES = {
+    **dict(zip(_NORMALIZATION, ("weight", "bias", "running_mean", "running_var"), strict=True)),
+    **{"kernel": "weight", "bias": "bias"},
+}
+
+
+def main():
+    source, output = pathlib.Path(FLAGS.weights), pathlib.Path(FLAGS.output)
+    architecture = FLAGS.architecture
+    with program.blaming("weights", (ValueError, OSError, ImportError)):
+        if not source.is_file():
+            raise FileNotFoundError(f"there is no file {source}")
+        if architecture == "keras_resnet50":
+            states, left_out = {"classifier": read_keras(source)}, []
+        else:
+            states, left_out = state_dicts(read_torch(source))
+        classifier = filled_classifier(architecture, states["classifier"])
+        decoder = filled_decoder(classifier, states["decoder"]) if "decoder" in states else None
+    if left_out:
+        print(f"left out  {', '.join(left_out)}")
+
+    weights = output / "classifier.weights.h5" if decoder else output
+    with program.blaming("output"):
+        if not weights.name.endswith(".weights.h5"):
+            raise ValueError(f"a name that ends in .weights.h5 is expected; found {output}")
+        files.check_writable(weights.parent)
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as both:
+            classifier.save_weights(both.enter_context(files.replacing(weights)))
+            if decoder:
+                path = both.enter_context(files.replacing(output / "model.keras"))
+                mask_model(classifier, decoder).save(path)
+    classes = classifier.output["logits"].shape[-1]
+    print(f"made  {weights}: {architecture} for {classes} classes")
+    if decoder:
+        path = output / "model.keras"
+        print(f"made  {path}: normalised images -> mask and logits")
+        print(
+            f"next  import casm_tf.networks, keras; model = keras.models.load_model({str(path)!r})"
+        )
+    else:
+        print(f"next  python -m casm_tf.train with a --dataset of {classes} classes and")
+        print(f"      --classifier={architecture} --classifier_weights={weights}")
+
+
+def filled_classifier(architecture, state):
+    """A classifier with the weights of a state dict, its number of classes that of the weights.
+
+    The state is {name in the file: float32 numpy array}. Raises ValueError where `fill` does.
+    """
+    # Without a head any number of classes will do: `fill` tells that it is missing.
+    head = state.get("fc.bias", state.get("predictions/bias", 0))
+    classifier = networks.classifier(architecture, _IMAGE_SIZE, int(np.size(head)))
+    if architecture == "keras_resnet50":
+        fill(keras_variables(classifier), state, _FROM_KERAS)
+    else:
+        fill(torch_variables(classifier), state, _FROM_TORCH)
+    return classifier
+
+
+def filled_decoder(classifier, state):
+    """The original's decoder for a classifier, with a state dict's weights; raises as `fill`."""
+    decoder = networks.decoder(networks.map_shapes(classifier), _IMAGE_SIZE)
+    fill(torch_variables(decoder), state, _FROM_TORCH)
+    return decoder
+
+
+def mask_model(classifier, decoder):
+    """Images -> {"mask", "logits"} as one functional model, as `CASM.inference_model` makes it."""
+    outputs = classifier.output
+    masks = decoder(outputs["maps"])
+    return keras.Model(classifier.input, {"mask": masks, "logits": outputs["logits"]})
+
+
+def torch_variables(model):
+    """{name in torchvision's or the original's state dict: variable} of a classifier or decoder."""
+    named = {}
+    for layer in model.layers:
+        module = layer.name
+        for pattern, replacement in _TORCH_LAYERS.items():
+            module = re.sub(pattern, replacement, module)
+        named |= {f"{module}.{_TORCH_VARIABLES[v.name]}": v for v in layer.variables}
+    return named
+
+
+def keras_variables(model):
+    """{layer/variable: variable}, the names that `read_keras` gives."""
+    return {f"{layer.name}/{v.name}": v for layer in model.layers for v in layer.variables}
+
+
+def fill(variables, state, axes):
+    """Give each variable the array of its name.
+
+    Args:
+        variables: {name: variable}.
+        state: {name: float32 numpy array}.
+        axes: {number of dimensions: an array's axes in the variable's order}.
+
+    Raises:
+        ValueError: names are missing or left over, or arrays have another shape or are not finite;
+            then no variable has been changed.
+    """
+    wrong = {"missing": [], "left over": [], "of another shape": [], "not finite": []}
+    wrong["left over"] = [name for name in state if name not in variables]
+    for name, variable in variables.items():
+        expected = tuple(variable.shape[axis] for axis in np.argsort(axes[len(variable.shape)]))
+        if name not in state:
+            wrong["missing"].append(name)
+        elif state[name].shape != expected:
+            found = f"{name} {state[name].shape} instead of {expected}"
+            wrong["of another shape"].append(found)
+        elif not np.isfinite(state[name]).all():
+            wrong["not finite"].append(name)
+    if any(wrong.values()):
+        raise ValueError("; ".join(f"{what}: {_first(of)}" for what, of in wrong.items() if of))
+    for name, variable in variables.items():
+        variable.assign(np.transpose(state[name], axes[state[name].ndim]))
+
+
+def state_dicts(loaded):
+    """The weights in what `read_torch` gives.
+
+    That is a state dict, a dict with one as "state_dict" or "model", or the original's checkpoint.
+
+    Returns:
+        {"classifier" and, of the original, "decoder": {name: float32 numpy array}}, the names
+        without `module.`; and a list of what else there was.
+
+    Raises ValueError for what is none of these.
+    """
+    loaded = _named(loaded)
+    parts = [
+        part for name in loaded if (part := re.search("state_dict_(classifier|decoder)", name))
+    ]
+    chosen = {part[1]: part.string for part in parts}
+    if parts and not len(parts) == len(chosen) == 2:
+        found = ", ".join(part.string for part in parts)
+        raise ValueError(f"one state_dict_classifier and one state_dict_decoder; found {found}")
+    for name in ("state_dict", "model"):
+        if not chosen and name in loaded:
+            chosen = {"classifier": name}
+    left_out = [name for name in loaded if name not in chosen.values()] if chosen else []
+    states = {part: _named(loaded[name]) for part, name in chosen.items()}
+    counters = 0
+    for part, state in (states or {"classifier": loaded}).items():
+        # Only where all names have it, so that no two become one.
+        prefix = "module." if all(name.startswith("module.") for name in state) else ""
+        arrays = {name.removeprefix(prefix): _array(name, state[name]) for name in state}
+        # PyTorch counts batches for BatchNorm without a momentum; here it has one.
+        states[part] = {n: a for n, a in arrays.items() if not n.endswith(".num_batches_tracked")}
+        counters += len(arrays) - len(states[part])
+    return states, left_out + [f"{counters} num_batches_tracked counters"] * (counters > 0)
+
+
+def read_torch(path):
+    """What a torch or .safetensors file holds; nothing in it is run.
+
+    Raises ValueError for a damaged file or one of more than plain values, and ImportError where
+    the package for it is not installed.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import load_file as load
+        else:
+            from torch import load, serialization
+    except ImportError as error:
+        raise ImportError(f"for {path}: pip install 'casm_tf[convert]' ({error})") from error
+    try:
+        if path.suffix == ".safetensors":
+            return load(path)
+        # The original saves its command's arguments too; a Namespace does nothing.
+        with serialization.safe_globals([argparse.Namespace]):
+            return load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes them raise anything
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        found = f"it asks for {asked[1]}" if asked else f"{type(error).__name__} in reading it"
+        raise ValueError(f"{path} is to hold plain weights; found: {found}") from error
+
+
+def read_keras(path):
+    """{layer/variable: float32 numpy array} of a .h5 or .weights.h5 file of Keras's ResNet50.
+
+    Raises OSError for a file that is not whole HDF5.
+    """
+    arrays = {}
+
+    def take(path, item):
+        if isinstance(item, h5py.Dataset):
+            *_, layer, variable = f"/{path}".split("/")
+            if layer == "vars":  # .weights.h5 numbers them; the layer's name stands beside them
+                layer = item.parent.attrs.get("name", path)
+                names = _NORMALIZATION if len(item.parent) == 4 else ("kernel", "bias")
+                variable = dict(zip("0123", names, strict=False)).get(variable, variable)
+            layer = "predictions" if layer == "probs" else layer  # its name in keras_applications
+            name = f"{layer}/{variable.removesuffix(':0')}"
+            # An optimizer's arrays may be called as the weights; they come later.
+            arrays[path if name in arrays else name] = np.asarray(item, np.float32)
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(take)
+    except OSError as error:
+        raise OSError(f"{path} is to be a whole HDF5 file") from error
+    return arrays
+
+
+def _first(names):
+    return ", ".join(names[:10]) + f" and {len(names) - 10} more" * (len(names) > 10)
+
+
+def _named(state):
+    if not isinstance(state, dict):
+        raise ValueError(f"a dict of weights is expected; found a {type(state).__name__}")
+    return {str(name): value for name, value in state.items()}
+
+
+def _array(name, value):
+    if not hasattr(value, "shape"):
+        raise ValueError(f"{name} is to be a tensor; found a {type(value).__name__}")
+    if hasattr(value, "detach"):
+        value = value.detach().float().numpy()  # numpy has no bfloat16
+    return np.asarray(value, np.float32)
+
+
+if __name__ == "__main__":
+    # Here alone, as the functions above are imported beside programs with flags of these names.
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "A torchvision state dict or a checkpoint of the original code as torch saves it, a state "
+        "dict as .safetensors, or for keras_resnet50 a .h5 or .weights.h5 file of Keras.",
+        required=True,
+    )
+    flags.DEFINE_enum(
+        "architecture",
+        "resnet50",
+        [name for name in networks.ARCHITECTURES if name != "small_resnet"],
+        "What the classifier in the file is.",
+    )
+    flags.DEFINE_string(
+        "output", None, "The .weights.h5 file, or for the original the directory.", required=True
+    )
+    program.run(main)
