@@ -1,4 +1,4 @@
-"""Make tests/data/torch_answers.npz: python tests/make_torch_answers.py
+"""Make tests/data/torch_answers.npz: PYTHONPATH=. python tests/make_torch_answers.py
 
 The answers of PyTorch's networks in float64, for the test where there is no torch.
 """
@@ -8,7 +8,8 @@ import pathlib
 import numpy as np
 import parity
 import torch
-import torch_networks
+
+from benchmarks import torch_networks
 
 OUTPUT = pathlib.Path(__file__).parent / "data" / "torch_answers.npz"
 

@@ -118,7 +118,7 @@ def test_answers_are_the_stored_ones_of_pytorch():
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
 def test_answers_and_one_step_are_pytorchs(architecture):
     pytest.importorskip("torch")
-    import torch_networks
+    from benchmarks import torch_networks
 
     theirs = torch_networks.Pair(architecture, parity.CLASSES)
     shapes = [{n: a.shape for n, a in state.items()} for state in theirs.state_dicts()]
@@ -143,7 +143,7 @@ def test_answers_and_one_step_are_pytorchs(architecture):
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50", "resnet101"])
 def test_names_and_shapes_are_torchs(architecture):
     torch = pytest.importorskip("torch")
-    import torch_networks
+    from benchmarks import torch_networks
 
     with torch.device("meta"):
         theirs = torch_networks.ResNet(architecture, 1000).state_dict()
@@ -370,7 +370,7 @@ def call(*arguments, **environment):
 
 def test_an_original_checkpoint_becomes_a_mask_model(tmp_path):
     torch = pytest.importorskip("torch")
-    import torch_networks
+    from benchmarks import torch_networks
 
     pair = torch_networks.Pair("resnet18", 4)
     module = collections.OrderedDict(

@@ -1,0 +1,152 @@
+"""A training step of ResNet-50 against the original's in PyTorch: python -m benchmarks.train_step
+
+The peer is the original's step: a forward pass for the clean image, one for the masked image where
+the present classifier is the critic, one for the decoder's loss, and backward passes through all
+parameters, also those whose gradients are thrown away; in the order that present PyTorch accepts.
+It runs as shipped and with channels_last. Steps with the present and with a past classifier as the
+critic are timed apart; "mix" is their mean, as with thinning L100. The last line is
+{"ratio_original": {"float32": x, "bfloat16": y}, "ratio_channels_last": {...}, "seconds": {...}}.
+"""
+
+import copy
+import json
+import statistics
+import time
+
+import casm_tf.quiet  # noqa: F401
+
+# isort: split
+
+import keras
+import numpy as np
+import tensorflow as tf
+import torch
+from absl import flags
+
+from benchmarks.torch_networks import Decoder, ResNet
+from casm_tf import networks, program
+from casm_tf.casm import CASM
+from casm_tf.thinning import Snapshots, Thinning
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_integer("batch_size", 16, "Images a step.", lower_bound=1)
+flags.DEFINE_integer("image_size", 224, "Pixels a side.", lower_bound=32)
+flags.DEFINE_integer("rounds", 3, "Steps of each kind, after one that does not count.")
+flags.DEFINE_integer("snapshots", 30, "Past classifiers to draw from.", lower_bound=1)
+flags.DEFINE_integer("threads", 2, "Of PyTorch; TensorFlow takes all cores.", lower_bound=1)
+
+_KINDS = ("present", "past")
+_CLASSES = 1000
+
+
+def main():
+    torch.set_num_threads(FLAGS.threads)
+    random = np.random.default_rng(0)
+    images = random.normal(size=(FLAGS.batch_size, *[FLAGS.image_size] * 2, 3)).astype(np.float32)
+    labels = random.integers(0, _CLASSES, FLAGS.batch_size)
+    steppers = {
+        "float32": _tensorflow_step(images, labels, "float32"),
+        "bfloat16": _tensorflow_step(images, labels, "mixed_bfloat16"),
+        "original": _torch_step(images, labels, torch.contiguous_format),
+        "channels_last": _torch_step(images, labels, torch.channels_last),
+    }
+    seconds = {name: {kind: [] for kind in _KINDS} for name in steppers}
+    for number in range(FLAGS.rounds + 1):
+        for name, step in steppers.items():
+            for kind in _KINDS:
+                start = time.perf_counter()
+                step(kind)
+                if number:
+                    seconds[name][kind].append(time.perf_counter() - start)
+                print(f"{name:14}{kind:8}{time.perf_counter() - start:8.2f} s", flush=True)
+
+    medians = {
+        name: {kind: statistics.median(times) for kind, times in kinds.items()}
+        for name, kinds in seconds.items()
+    }
+    for kinds in medians.values():
+        kinds["mix"] = statistics.mean(kinds.values())
+    print(f"\n{'seconds':14}" + "".join(f"{kind:>9}" for kind in (*_KINDS, "mix")))
+    for name, kinds in medians.items():
+        print(f"{name:14}" + "".join(f"{value:9.2f}" for value in kinds.values()))
+    ratios = {
+        f"ratio_{peer}": {
+            ours: medians[peer]["mix"] / medians[ours]["mix"] for ours in ("float32", "bfloat16")
+        }
+        for peer in ("original", "channels_last")
+    }
+    print(json.dumps({**ratios, "seconds": medians}))
+
+
+def _tensorflow_step(images, labels, policy):
+    """kind -> one step of CASM with L100's snapshots, all held."""
+    keras.mixed_precision.set_global_policy(policy)
+    classifier = networks.classifier("resnet50", FLAGS.image_size, _CLASSES)
+    decoder = networks.decoder(networks.map_shapes(classifier), FLAGS.image_size)
+    keras.mixed_precision.set_global_policy("float32")
+    snapshots = Snapshots(classifier, Thinning.named("L100", capacity=FLAGS.snapshots))
+    for _ in range(FLAGS.snapshots):
+        snapshots.store(classifier)
+    model = CASM(classifier, decoder, snapshots, masked_steps="present")
+    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), keras.optimizers.Adam(1e-3))
+    batch = (tf.constant(images), tf.constant(labels, tf.int32))
+    run = tf.function(model.train_step)
+    # Steps whose draw is of the wanted kind; the others are not run.
+    numbers = {
+        kind: [n for n in range(100) if bool(snapshots.draws_past(n)) == (kind == "past")]
+        for kind in _KINDS
+    }
+
+    def step(kind):
+        model.decoder_optimizer.iterations.assign(numbers[kind].pop(0))
+        float(run(batch)["score"])  # waits for the end
+
+    return step
+
+
+def _torch_step(images, labels, memory_format):
+    """kind -> one step as the original's code takes it."""
+    torch.manual_seed(0)
+    classifier = ResNet("resnet50", _CLASSES).to(memory_format=memory_format)
+    decoder = Decoder().to(memory_format=memory_format)
+    past = copy.deepcopy(classifier).eval()
+    classifier_optimizer = torch.optim.SGD(
+        classifier.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4
+    )
+    decoder_optimizer = torch.optim.Adam(decoder.parameters(), 1e-3, weight_decay=1e-4)
+    cross_entropy = torch.nn.CrossEntropyLoss()
+    images = torch.from_numpy(images.transpose(0, 3, 1, 2)).contiguous(memory_format=memory_format)
+    labels = torch.from_numpy(labels)
+    classifier.train()
+    decoder.train()
+
+    def learn(logits):
+        classifier_optimizer.zero_grad()
+        cross_entropy(logits, labels).backward()
+        classifier_optimizer.step()
+
+    def step(kind):
+        clean, maps = classifier(images)
+        right = clean.argmax(1) == labels
+        learn(clean)
+        mask = decoder([x.detach() for x in maps])
+        masked = images * (1 - mask)
+        if kind == "present":
+            learn(classifier(masked.detach())[0])
+        logits, _ = (past if kind == "past" else classifier)(masked)
+        log_p = torch.log_softmax(logits, 1)
+        entropy = -(log_p.exp() * log_p).sum(1)
+        fooled = right & (logits.argmax(1) != labels)
+        size = torch.relu(fooled.float() - mask.mean((1, 2, 3)))
+        decoder_optimizer.zero_grad()
+        classifier_optimizer.zero_grad()
+        (-(right * entropy).mean() - 10 * size.mean()).backward()
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 10)
+        decoder_optimizer.step()
+
+    return step
+
+
+if __name__ == "__main__":
+    program.run(main)
