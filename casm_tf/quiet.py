@@ -1,11 +1,14 @@
 """Imports TensorFlow without its notes on the terminal; programs import this module first.
 
 TensorFlow 2.21 writes some lines before it reads TF_CPP_MIN_LOG_LEVEL, and two of them when it
-looks for GPUs (tensorflow issue 100442). A user who sets that variable to 0 sees them all.
+looks for GPUs (tensorflow issue 100442). A user who sets that variable to 0 sees them all. TFDS
+4.9.10 warns of its own use of `FeatureConnector.dtype` where a part of an example is read.
 """
 
 import contextlib
 import os
+
+from absl import logging
 
 
 @contextlib.contextmanager
@@ -31,3 +34,5 @@ with (
     import tensorflow as tf
 
     tf.config.list_physical_devices()
+
+logging.get_absl_logger().addFilter(lambda record: ".dtype` is deprecated" not in str(record.msg))
