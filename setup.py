@@ -15,6 +15,7 @@ setup(
         "keras>=3.15",
         "matplotlib",
         "opencv-python-headless",
+        "pillow",
         "scikit-image",
         "scikit-learn",
         "tensorboard>=2.21,<2.22",

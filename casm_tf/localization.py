@@ -46,18 +46,21 @@ def predict_box(mask, method="volume", alpha=1.0):
     return x0, y0, x0 + width, y0 + height
 
 
-def boxes_in_crop(boxes, image_size, crop):
+def boxes_in_crop(boxes, image_size, crop, resize=None):
     """Boxes of a photograph in the pixels of its square centre crop, int64 [N, 4], not clipped.
 
     `boxes` [N, 4] are in the photograph's pixels, `image_size` is its (width, height); its shorter
-    side is resized to `crop` pixels. With s = crop / min(width, height), cut off towards zero,
+    side is resized to `resize` pixels, by default to `crop`. With s = resize / min(width, height),
+    cut off towards zero,
 
         x' = s x - (s width - crop) / 2,    y' = s y - (s height - crop) / 2.
     """
+    resize = crop if resize is None else resize
     size = np.asarray(image_size)
-    scale = crop / size.min()
+    scale = resize / size.min()
     margin = (size * scale - crop) / 2
-    margin[size.argmin()] = 0  # A rounding error here could move a box by a whole pixel.
+    # A rounding error here could move a box by a whole pixel.
+    margin[size.argmin()] = (resize - crop) / 2
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     return np.trunc(boxes * scale - np.tile(margin, 2)).astype(np.int64)
 

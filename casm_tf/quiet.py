@@ -1,11 +1,15 @@
 """Imports TensorFlow without its notes on the terminal; programs import this module first.
 
 TensorFlow 2.21 writes some lines before it reads TF_CPP_MIN_LOG_LEVEL, and two of them when it
-looks for GPUs (tensorflow issue 100442). A user who sets that variable to 0 sees them all.
+looks for GPUs (tensorflow issue 100442). A user who sets that variable to 0 sees them all. TFDS
+4.9.10 warns of its own use of `FeatureConnector.dtype` where a part of an example is read, and of
+every data set that is not fixed in its code.
 """
 
 import contextlib
 import os
+
+from absl import logging
 
 
 @contextlib.contextmanager
@@ -31,3 +35,8 @@ with (
     import tensorflow as tf
 
     tf.config.list_physical_devices()
+
+_NOTES = (".dtype` is deprecated", "Using custom data configuration")
+logging.get_absl_logger().addFilter(
+    lambda record: not any(note in str(record.msg) for note in _NOTES)
+)

@@ -23,7 +23,29 @@ FLAGS = flags.FLAGS
 
 # === What is trained, on what ===
 flags.DEFINE_string(
-    "dataset", "digit_scenes/full", "digit_scenes/full or digit_scenes/tiny; made on the spot."
+    "dataset",
+    "digit_scenes/full",
+    "digit_scenes/full or digit_scenes/tiny, made on the spot; image_folder; or a name of TFDS's.",
+)
+flags.DEFINE_string(
+    "image_dir",
+    None,
+    "Of --dataset=image_folder: train/<class>/<picture> and the same with val/, or "
+    "<class>/<picture>.",
+)
+flags.DEFINE_string(
+    "boxes", None, "A folder of ILSVRC or VOC XML files, or a CSV: image,x0,y0,x1,y1 in pixels."
+)
+flags.DEFINE_string("masks", None, "Of --dataset=image_folder: a folder of PNGs.")
+flags.DEFINE_string(
+    "classes", None, "Only these: a range such as 0-499, or a file with a name in each line."
+)
+flags.DEFINE_integer(
+    "image_size",
+    None,
+    "What is seen of a picture, in pixels a side; by default the data set's own size, or 224 where "
+    "it has pictures of any size.",
+    lower_bound=32,
 )
 flags.DEFINE_string(
     "data_dir", None, "Where TFDS keeps data sets; by default in the home directory."
@@ -36,6 +58,7 @@ flags.DEFINE_float(
     lower_bound=0.01,
     upper_bound=1,
 )
+flags.DEFINE_boolean("flip", False, "Whether training mirrors every second image.")
 flags.DEFINE_string("run_dir", None, "The run's directory; a run that is there already goes on.")
 flags.DEFINE_integer(
     "seed", 0, "Of the initial weights, the data's order and every draw.", lower_bound=0
@@ -192,8 +215,19 @@ def main():
         thinning = _thinning()
     if FLAGS.classifier_form == "masked" and FLAGS.masked_steps == "present":
         raise program.UserError("--classifier_form: 'masked' needs --masked_steps=always")
-    with program.blaming("data_dir", OSError), program.blaming("dataset", ValueError):
-        dataset = input_pipeline.open_dataset(FLAGS.dataset, FLAGS.data_dir)
+    blamed = "image_dir" if FLAGS.image_dir else "dataset"
+    with program.blaming("data_dir", OSError), program.blaming(blamed, ValueError):
+        dataset = input_pipeline.open_dataset(
+            FLAGS.dataset,
+            FLAGS.data_dir,
+            image_dir=FLAGS.image_dir,
+            boxes=FLAGS.boxes,
+            masks=FLAGS.masks,
+            image_size=FLAGS.image_size,
+        )
+    if FLAGS.classes:
+        with program.blaming("classes"):
+            dataset = input_pipeline.of_classes(dataset, FLAGS.classes)
     size = dataset.builder.info.splits["train"].num_examples
     if FLAGS.batch_size > size:
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} of {size} training images")
@@ -305,7 +339,7 @@ def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
             checkpoint_every=FLAGS.checkpoint_every,
         ),
         lambda skip: input_pipeline.training_batches(
-            dataset, FLAGS.batch_size, seed, skip, FLAGS.smallest_crop
+            dataset, FLAGS.batch_size, seed, skip, FLAGS.smallest_crop, FLAGS.flip
         ),
         validation.map(lambda batch: (batch["images"], batch["labels"])),
         xla=FLAGS.xla,
@@ -316,7 +350,7 @@ def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
 def _decayed(rate):
     """The rate, / 10 after every --decay_every steps."""
     boundaries = list(range(FLAGS.decay_every, FLAGS.steps, FLAGS.decay_every))
-    if not boundaries:
+    if not boundaries:  # Keras takes at least one.
         return rate
     rates = [rate / 10**n for n in range(len(boundaries) + 1)]
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)

@@ -118,6 +118,7 @@ def test_evaluator_scores_and_draws(run_dir, tiny_data_dir):
     done = call("components.evaluator", f"--run_dir={run_dir}", f"--data_dir={tiny_data_dir}")
     assert done.returncode == 0, done.stderr
     results = json.loads((run_dir / "evaluation.json").read_text())
+    assert results.pop("protocol") == "centre_crop"
     assert set(results) == {"casm", "full_image", "centre_box"}
     keys = {"OM", "LE", "F1", "top1", "top1_masked_in", "top1_masked_out"}
     keys |= {"mask_mean", "mask_std", "mask_entropy", "mask_tv"}
@@ -145,7 +146,13 @@ def test_every_flagfile_is_understood_and_says_what_to_expect(path):
 MISTAKES = {
     "an unknown data set": ("--dataset=digit_scene", "--dataset: TFDS knows no data set"),
     "an unknown config": ("--dataset=digit_scenes/huge", "--dataset: TFDS knows no data set"),
-    "a data set without boxes": ("--dataset=mnist", "'mnist' is not one of casm_tf's data sets"),
+    "a data set in grey": ("--dataset=mnist", "'mnist' is no data set of pictures in colour"),
+    "no folder of pictures": ("--dataset=image_folder", "--dataset: image_folder needs"),
+    "a folder for another": ("--image_dir=.", "--image_dir: an image_dir and masks are for"),
+    "a missing folder": ("--dataset=image_folder --image_dir=a", "--image_dir: there is no a"),
+    "too many classes": ("--classes=5-10", "--classes: expected two or more of 10 classes"),
+    "a missing list of classes": ("--classes=a", "--classes: "),
+    "no boxes by name": ("--boxes=.", "does not give its files' names"),
     "a missing weights file": ("--classifier_weights=no.weights.h5", "--classifier_weights:"),
     "a negative lambda": ("--lambda_size=-1", "lambda_size"),
     "a batch of no images": ("--batch_size=0", "batch_size"),
@@ -164,7 +171,7 @@ def test_a_users_mistake_is_one_line_and_leaves_nothing(mistake, tiny_data_dir, 
     argument, expected = MISTAKES[mistake]
     run_dir = tmp_path / "run"
     where = (f"--data_dir={tiny_data_dir}", f"--run_dir={run_dir}")
-    _assert_refused(call("casm_tf.train", *SMALL, *where, argument), expected)
+    _assert_refused(call("casm_tf.train", *SMALL, *where, *argument.split()), expected)
     assert not run_dir.exists()
 
 

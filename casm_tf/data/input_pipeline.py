@@ -1,88 +1,40 @@
-"""From a TFDS data set to batches of normalised images with their labels and boxes."""
-
-import dataclasses
-import pathlib
+"""From a data set to batches of normalised images with their labels and boxes."""
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from google.protobuf import json_format as protobuf
 
-import casm_tf.data.digit_scenes  # noqa: F401  (importing a builder registers it)
+from casm_tf.data import datasets, views
+from casm_tf.data.datasets import Dataset, of_classes, open_dataset
 
+__all__ = ["Dataset", "evaluation_batches", "of_classes", "open_dataset", "training_batches"]
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """A prepared data set and what is to be known of its images.
-
-    Attributes:
-        builder: the TFDS builder, its data on disk.
-        image_size: height and width in pixels.
-        labels: the classes' names.
-        mean, std: of the training images' pixels in [0, 1], red, green and blue.
-    """
-
-    builder: tfds.core.DatasetBuilder
-    image_size: int
-    labels: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def normalise(self, images):
-        """uint8 [..., 3] -> float32 of mean 0 and deviation 1 over the training split."""
-        return (tf.cast(images, tf.float32) / 255 - self.mean) / self.std
-
-    def denormalise(self, images):
-        """What `normalise` was given, float images to uint8 numpy [..., 3]."""
-        images = (np.asarray(images) * self.std + self.mean) * 255
-        return np.clip(np.round(images), 0, 255).astype(np.uint8)
+_CACHE_BYTES = 2**31  # Decoded pictures are kept where they are no more than this,
+_BUFFER_BYTES = 2**29  # and so much of the others' files is shuffled at a time.
 
 
-def open_dataset(name, data_dir=None):
-    """The data set of a TFDS name such as "digit_scenes/full", made first if it is not there.
-
-    Raises ValueError for a name that TFDS does not know, for a data set without boxes or the mean
-    and deviation of its pixels, and for data that is not whole; OSError for a directory that cannot
-    be written in.
-    """
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except (ValueError, AssertionError, TypeError, LookupError) as error:
-        # TFDS's own message lists every data set there is.
-        raise ValueError(f"TFDS knows no data set {name!r}") from error
-    except protobuf.Error as error:
-        raise ValueError(f"the description of {name!r} in {data_dir} is cut off") from error
-    info = builder.info
-    if not {"image", "label", "bbox"} <= set(info.features) or not info.metadata:
-        raise ValueError(f"{name!r} is not one of casm_tf's data sets, such as digit_scenes/full")
-    builder.download_and_prepare()
-    _check_files(builder)
-    return Dataset(
-        builder=builder,
-        image_size=info.features["image"].shape[0],
-        labels=tuple(info.features["label"].names),
-        mean=tuple(info.metadata["mean"]),
-        std=tuple(info.metadata["std"]),
-    )
-
-
-def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0):
+def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=False):
     """Endless shuffled training batches: images float32 [B, H, W, 3], labels int32 [B].
 
-    Order and crops depend on the seed alone; a resumed run skips the batches it has had.
-    `smallest_crop` is of `random_resized_crops`; 1 takes whole images.
+    Order, crops and flips depend on the seed alone; a resumed run skips the batches it has had.
+    `smallest_crop` is the smallest share of a picture's area that is taken; 1 takes whole pictures.
     """
-    examples = (
-        dataset.builder.as_dataset(split="train")
-        .map(lambda example: (example["image"], tf.cast(example["label"], tf.int32)))
-        .cache()  # Decoded, so that a picture is decoded once.
-    )
-    size = dataset.builder.info.splits["train"].num_examples
+    info = dataset.builder.info
+    size = info.splits["train"].num_examples
+    shape = (dataset.image_size, dataset.image_size, 3)
+    if info.features["image"].shape != shape or size * np.prod(shape) > _CACHE_BYTES:
+        return _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip)
+    examples = datasets.labelled(dataset, dataset.builder.as_dataset(split="train"))
+    examples = examples.map(lambda example: (example["image"], example["label"]))
+    examples = examples.cache()  # Decoded, so that a picture is decoded once.
 
     def prepare(number, batch):
         images, labels = batch
         if smallest_crop < 1:
             images = random_resized_crops(images, smallest_crop, (seed, number))
+        if flip:
+            draws = tf.random.stateless_uniform((batch_size,), tf.random.fold_in((seed, number), 1))
+            images = tf.where(draws[:, None, None, None] < 0.5, images[:, :, ::-1], images)
         return dataset.normalise(images), labels
 
     batches = (
@@ -114,41 +66,76 @@ def random_resized_crops(images, smallest, seed):
     return tf.image.crop_and_resize(images, corners, tf.range(count), (height, width))
 
 
-def evaluation_batches(dataset, split, batch_size):
+def evaluation_batches(dataset, split, batch_size, protocol="centre_crop", resize=None):
     """The split once, in its stored order, the last batch smaller.
 
-    Yields dicts: images float32 [B, H, W, 3], labels int32 [B], boxes int32 [B, 1, 4] (half-open
-    x0, y0, x1, y1 in pixels).
+    `protocol` is of `views.evaluation_view`; `resize`, of "centre_crop", is by default the images'
+    own size. A split that the data set has not is its other one (`Dataset.split`).
+
+    Yields dicts: images float32 [B, H, W, 3], labels int32 [B], boxes int32 [B, M, 4] (half-open
+    x0, y0, x1, y1 in pixels, M of the image with the most, maybe 0) and box_counts int32 [B], how
+    many of an image's M are its own.
     """
+    builder, size = dataset.builder, dataset.image_size
+    needed = tfds.decode.PartialDecoding(datasets.needed(builder.info.features))
 
     def prepare(example):
-        ymin, xmin, ymax, xmax = tf.unstack(example["bbox"] * dataset.image_size)
+        image, boxes = views.evaluation_view(
+            example["image"], datasets.boxes(dataset, example), size, protocol, resize or size
+        )
         return {
-            "images": dataset.normalise(example["image"]),
-            "labels": tf.cast(example["label"], tf.int32),
-            "boxes": tf.cast(tf.round([[xmin, ymin, xmax, ymax]]), tf.int32),
+            "images": dataset.normalise(image),
+            "labels": example["label"],
+            "boxes": boxes,
+            "box_counts": tf.shape(boxes)[0],
         }
 
-    examples = dataset.builder.as_dataset(split=split)
-    batches = examples.map(prepare, tf.data.AUTOTUNE).batch(batch_size)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    examples = builder.as_dataset(split=dataset.split(split), decoders=needed)
+    examples = datasets.labelled(dataset, examples).map(prepare, tf.data.AUTOTUNE)
+    return examples.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _check_files(builder):
-    """Raise ValueError where a data file is missing or not as long as when it was written."""
-    directory = pathlib.Path(builder.data_dir)
-    remedy = "delete that folder to have it made again"
-    if not builder.info.splits:
-        raise ValueError(f"{directory} has no dataset_info.json: {remedy}")
-    for split in builder.info.splits.values():
-        paths = [pathlib.Path(path) for path in split.filepaths]
-        for path in paths:
-            if not path.exists():
-                raise ValueError(f"{path} is missing: {remedy}")
-        # A TFRecord has 16 bytes of lengths and checksums round each example.
-        expected = int(split.num_bytes) + 16 * split.num_examples
-        found = sum(path.stat().st_size for path in paths)
-        if found != expected:
-            raise ValueError(
-                f"{directory}: split {split.name!r} has {found} bytes, not {expected}: {remedy}"
-            )
+def _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip):
+    """`training_batches` that are decoded as they are read, each picture where it is cropped."""
+    info = dataset.builder.info
+    split = info.splits["train"]
+    paths = [str(path) for path in split.filepaths]
+    buffer = max(1, _BUFFER_BYTES * split.num_examples // max(1, split.num_bytes))
+    partial = tfds.decode.PartialDecoding(
+        datasets.needed(info.features), decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    features = partial.extract_features(info.features)
+
+    def epoch(number):
+        order = tf.random.experimental.stateless_shuffle(paths, tf.stack([seed, number]))
+        files = tf.data.Dataset.from_tensor_slices(order)
+        records = files.interleave(tf.data.TFRecordDataset, 16, num_parallel_calls=tf.data.AUTOTUNE)
+        # Of this function's graph alone: with 0, TensorFlow compares a seed that is no number yet.
+        tf.compat.v1.set_random_seed(1)
+        return records.shuffle(buffer, seed=seed + number)
+
+    def prepare(number, example):
+        return views.random_view(
+            example["image"], dataset.image_size, smallest_crop, flip, tf.stack([seed, number])
+        ), example["label"]
+
+    first, epochs_had = skip * batch_size, 0
+    if dataset.classes is None and "label" in info.features:
+        epochs_had = first // split.num_examples  # else it is not known how many an epoch has
+    examples = (
+        tf.data.Dataset.range(epochs_had, np.iinfo(np.int64).max)
+        .flat_map(epoch)
+        .map(
+            lambda record: features.deserialize_example(record, decoders=partial.decoders),
+            tf.data.AUTOTUNE,
+        )
+    )
+    return (
+        datasets.labelled(dataset, examples)
+        .skip(first - epochs_had * split.num_examples)
+        .enumerate(first)
+        .map(prepare, tf.data.AUTOTUNE)
+        .batch(batch_size, drop_remainder=True)
+        .map(lambda images, labels: (dataset.normalise(images), labels), tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )

@@ -1,0 +1,153 @@
+"""Boxes and masks that lie beside pictures: ILSVRC's and VOC's XML files, a CSV, folders of PNGs.
+
+Boxes are float64 [N, 4], x0, y0, x1, y1 in shares of the picture's sides.
+"""
+
+import collections
+import csv
+import itertools
+import pathlib
+import unicodedata
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+
+from casm_tf.data import pictures
+
+_COLUMNS = ["image", "x0", "y0", "x1", "y1"]
+
+
+def normal(name):
+    """A name as one sequence of code points: macOS writes Korean letters in parts."""
+    return unicodedata.normalize("NFC", name)
+
+
+def files_below(folder, suffix):
+    """{path in the folder, without its suffix: path} of the files at any depth.
+
+    Raises ValueError where there is none.
+    """
+    folder = pathlib.Path(folder)
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix]
+    if not paths:
+        raise ValueError(f"{folder} has no {suffix} files")
+    return {normal(path.relative_to(folder).with_suffix("").as_posix()): path for path in paths}
+
+
+def join(names, annotations):
+    """{picture: annotation} of names such as "val/cat/1", which belong together by their ends.
+
+    A pair has at least the last part in common. Where a name has several partners the one with the
+    most parts in common is it; ValueError where those are several still.
+    """
+    candidates = collections.defaultdict(list)
+    for name in annotations:
+        candidates[name.rpartition("/")[2]].append(name)
+    partners = collections.defaultdict(list)
+    for picture in names:
+        names = candidates.get(picture.rpartition("/")[2])
+        if names:
+            annotation, common = _closest(picture, names)
+            partners[annotation].append((common, picture))
+    pairs = {}
+    for annotation, found in partners.items():
+        picture, _ = _closest(annotation, [picture for _, picture in found])
+        pairs[picture] = annotation
+    return pairs
+
+
+def _closest(name, others):
+    """Of the other names the one with the most parts at the end in common, and how many."""
+    common = [_common_parts(name, other) for other in others]
+    best = max(common)
+    first = common.index(best)
+    if common.count(best) > 1:
+        second = common.index(best, first + 1)
+        raise ValueError(f"{name} fits {others[first]} and {others[second]}: expected one")
+    return others[first], best
+
+
+def _common_parts(name, other):
+    pairs = zip(reversed(name.split("/")), reversed(other.split("/")), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def read_xml(path, label, size, size_before=None):
+    """The boxes of an ILSVRC or VOC file.
+
+    If some of its objects have the name `label`, only those count. Coordinates are in the file's
+    own <size> or, without one, in `size`, the picture's (width, height). `size_before` is the size
+    before the picture was rotated as its EXIF says, where it was.
+
+    Raises ValueError for a file that is not of this form, has a DOCTYPE (no annotation has one, and
+    entities could make a few bytes gigabytes), or was drawn on the picture before its rotation.
+    """
+    parser = ElementTree.XMLParser(target=_WithoutDoctype())
+    try:
+        root = ElementTree.parse(path, parser).getroot()
+        objects = [(item.findtext("name"), item.find("bndbox")) for item in root.iter("object")]
+        if any(name == label for name, _ in objects):
+            objects = [(name, box) for name, box in objects if name == label]
+        boxes = [
+            [float(box.findtext(key)) for key in ("xmin", "ymin", "xmax", "ymax")]
+            for _, box in objects
+            if box is not None
+        ]
+        written = tuple(int(root.findtext(f"size/{key}") or 0) for key in ("width", "height"))
+    except (ElementTree.ParseError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not np.isfinite(boxes).all():
+        raise ValueError(f"{path}: a box is not of finite numbers")
+    if size_before not in (None, size) and written == size_before:
+        raise ValueError(f"{path}: its boxes are of the picture before its EXIF rotation")
+    return shares(boxes, written if min(written) > 0 else size)
+
+
+class _WithoutDoctype(ElementTree.TreeBuilder):
+    def doctype(self, *_):
+        raise ValueError("has a DOCTYPE")
+
+
+def read_table(path):
+    """{picture: its boxes in pixels} of a CSV file: image, x0, y0, x1, y1; several rows an image.
+
+    `image` is a picture's name, alone or after its folders; it stands in the result without .jpg or
+    the like. Raises ValueError for a file of another form.
+    """
+    boxes = collections.defaultdict(list)
+    try:
+        with pathlib.Path(path).open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            header = next(rows, [])
+            if header != _COLUMNS:
+                raise ValueError(f"{path}: the first row is {','.join(_COLUMNS)}; found {header}")
+            for row in filter(None, rows):
+                name = pathlib.PurePosixPath(normal(row[0]))
+                if name.suffix.lower() in pictures.SUFFIXES:
+                    name = name.with_suffix("")
+                try:
+                    box = [float(value) for value in row[1:]]
+                except ValueError:
+                    box = []
+                if len(box) != 4 or not np.isfinite(box).all():
+                    where = f"{path}, line {rows.line_num}"
+                    raise ValueError(f"{where}: expected a name and four numbers; found {row}")
+                boxes[name.as_posix()].append(box)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: expected a CSV file in UTF-8; {error}") from error
+    return dict(boxes)
+
+
+def shares(boxes, size):
+    """Boxes in pixels as shares of a (width, height)."""
+    return np.reshape(boxes, (-1, 4)).astype(np.float64) / np.tile(size, 2)
+
+
+def clipped(boxes):
+    """The boxes cut off at the picture's border, and how many were left out.
+
+    Left out are boxes without an area: inverted, or wholly outside the picture.
+    """
+    inside = np.clip(boxes, 0, 1)
+    whole = (inside[:, 0] < inside[:, 2]) & (inside[:, 1] < inside[:, 3])
+    return inside[whole], int(np.sum(~whole))

@@ -1,0 +1,262 @@
+"""Which data there are: a TFDS data set, prepared, and what its own names for things mean here."""
+
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from absl import logging
+from google.protobuf import json_format as protobuf
+
+import casm_tf.data.digit_scenes  # noqa: F401  (importing a builder registers it)
+from casm_tf.data import annotations, image_folder
+
+_SIZE = 224  # of what is seen of pictures of any size, unless another is asked for
+_UNLABELLED_TEST = ("imagenet2012", "voc/2012")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared data set and what is to be known of its images.
+
+    Attributes:
+        builder: the TFDS builder, its data on disk.
+        image_size: height and width in pixels of what the networks see.
+        labels: the classes' names.
+        mean, std: of the training images' pixels in [0, 1], red, green and blue.
+        classes: of `labels`, their numbers in the builder's data; None where all are there.
+        xml: {file's stem: path} of boxes that the builder's data are without.
+    """
+
+    builder: tfds.core.DatasetBuilder
+    image_size: int
+    labels: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    classes: tuple[int, ...] | None = None
+    xml: dict[str, pathlib.Path] | None = None
+
+    def normalise(self, images):
+        """uint8 [..., 3] -> float32 of mean 0 and deviation 1 over the training split."""
+        return (tf.cast(images, tf.float32) / 255 - self.mean) / self.std
+
+    def denormalise(self, images):
+        """What `normalise` was given, float images to uint8 numpy [..., 3]."""
+        images = (np.asarray(images) * self.std + self.mean) * 255
+        return np.clip(np.round(images), 0, 255).astype(np.uint8)
+
+    def split(self, name):
+        """What "validation" or "test" is called here: many data sets have one of them only."""
+        there = set(self.builder.info.splits)
+        if self.builder.info.full_name.startswith(_UNLABELLED_TEST):
+            there.discard("test")
+        return next((split for split in (name, "validation", "test") if split in there), name)
+
+
+def open_dataset(name, data_dir=None, image_dir=None, boxes=None, masks=None, image_size=None):
+    """The data set of a name, made or downloaded first if it is not there.
+
+    Args:
+        name: "image_folder", or what TFDS calls a data set of pictures in colour with a label (or
+            labelled objects), such as "digit_scenes/full" or "caltech_birds2011".
+        data_dir: where TFDS keeps its data sets; None is in the home directory.
+        image_dir, boxes, masks: of `image_folder.config`. With another data set that has the files'
+            names (imagenet2012) `boxes` is a folder of XML files, joined to them.
+        image_size: of what the networks see; by default the pictures' own size if all have one,
+            else 224.
+
+    Raises ValueError for a name that TFDS does not know, for data of another form, for data that is
+    not whole and for what `image_folder` refuses; OSError for a directory that cannot be written
+    in.
+    """
+    if name == "image_folder":
+        if image_dir is None:
+            raise ValueError("image_folder needs an image_dir")
+        builder, xml = (
+            image_folder.prepared(image_folder.config(image_dir, boxes, masks), data_dir),
+            None,
+        )
+    else:
+        if image_dir is not None or masks is not None:
+            raise ValueError(f"an image_dir and masks are for image_folder; found {name!r}")
+        builder, xml = _registered(name, data_dir, boxes)
+    _check_files(builder)
+    info = builder.info
+    shape = info.features["image"].shape
+    own = shape[0] if shape[0] == shape[1] else None
+    known = info.metadata or {"mean": image_folder.MEAN, "std": image_folder.STD}
+    return Dataset(
+        builder=builder,
+        image_size=image_size or own or _SIZE,
+        labels=tuple(_label_feature(info.features).names),
+        mean=tuple(known["mean"]),
+        std=tuple(known["std"]),
+        xml=xml,
+    )
+
+
+def of_classes(dataset, classes):
+    """The data set with some of its classes only, numbered anew from 0 in their old order.
+
+    `classes` is a range of the old numbers such as "0-499", both ends included, or the path of a
+    file with a class's name in each line. Raises ValueError for what is not there, OSError for a
+    file that cannot be read.
+    """
+    numbers = re.fullmatch(r"(\d+)-(\d+)", classes)
+    if numbers:
+        first, last = map(int, numbers.groups())
+        chosen = range(first, last + 1)
+    else:
+        lines = pathlib.Path(classes).read_text(encoding="utf-8").splitlines()
+        names = {annotations.normal(line.strip()) for line in lines} - {""}
+        unknown = sorted(names.difference(dataset.labels))
+        if unknown:
+            raise ValueError(f"{classes}: there is no class {unknown[0]!r}")
+        chosen = [number for number, name in enumerate(dataset.labels) if name in names]
+    if len(chosen) < 2 or chosen[-1] >= len(dataset.labels):
+        raise ValueError(f"expected two or more of {len(dataset.labels)} classes; found {classes}")
+    labels = tuple(dataset.labels[number] for number in chosen)
+    return dataclasses.replace(dataset, labels=labels, classes=tuple(chosen))
+
+
+def needed(features):
+    """Which of a data set's features are read: {name: True}."""
+    names = {"image", "label", "bbox", "objects", _file_name(features)} & set(features)
+    parts = {"label", "bbox"}
+    if "objects" in names:
+        parts &= set(features["objects"].feature)
+    return {name: dict.fromkeys(parts, True) if name == "objects" else True for name in names}
+
+
+def labelled(dataset, examples):
+    """The examples whose class is in the data set, each with its `label` there, int32.
+
+    Where objects are labelled and pictures are not (VOC) a picture's label is that of its largest
+    box; the boxes of that label become its `bbox`. A picture without an object is left out.
+    """
+    names = _label_feature(dataset.builder.info.features).names
+    classes = range(len(names)) if dataset.classes is None else dataset.classes
+    numbers = np.full(len(names), -1, np.int32)
+    numbers[list(classes)] = range(len(classes))
+
+    def label(example):
+        if "label" not in example:
+            boxes, labels = example["objects"]["bbox"], example["objects"]["label"]
+            areas = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+            largest = labels[tf.argmax(areas)]
+            example = {
+                "image": example["image"],
+                "label": largest,
+                "bbox": boxes[labels == largest],
+            }
+        return {**example, "label": tf.gather(numbers, example["label"])}
+
+    if "label" not in dataset.builder.info.features:
+        examples = examples.filter(lambda example: tf.size(example["objects"]["label"]) > 0)
+    examples = examples.map(label, tf.data.AUTOTUNE)
+    if dataset.classes is not None:
+        examples = examples.filter(lambda example: example["label"] >= 0)
+    return examples
+
+
+def boxes(dataset, example):
+    """The boxes of an example of `labelled`: float32 [N, 4], ymin, xmin, ymax, xmax in [0, 1]."""
+    if dataset.xml is not None:
+
+        def read(file_name, label, shape):
+            path = dataset.xml.get(_stem(file_name.decode()))
+            found = np.zeros((0, 4))
+            try:
+                if path is not None:
+                    size = tuple(shape[1::-1].tolist())
+                    found, _ = annotations.clipped(
+                        annotations.read_xml(path, dataset.labels[label], size)
+                    )
+            except (ValueError, OSError) as error:
+                logging.warning("a picture's boxes are left out: %s", error)
+            return found[:, [1, 0, 3, 2]].astype(np.float32)
+
+        file_name = example[_file_name(dataset.builder.info.features)]
+        arguments = (file_name, example["label"], tf.shape(example["image"]))
+        return tf.ensure_shape(tf.numpy_function(read, arguments, tf.float32), (None, 4))
+    if "bbox" in example:
+        return tf.reshape(example["bbox"], (-1, 4))
+    if "bbox" in example.get("objects", {}):
+        return example["objects"]["bbox"]
+    return tf.zeros((0, 4))
+
+
+def _registered(name, data_dir, boxes):
+    """The builder of a data set of TFDS, its data on disk, and its XML files."""
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (ValueError, AssertionError, TypeError, LookupError) as error:
+        # TFDS's own message lists every data set there is.
+        raise ValueError(f"TFDS knows no data set {name!r}") from error
+    except protobuf.Error as error:
+        raise ValueError(f"the description of {name!r} in {data_dir} is cut off") from error
+    features = builder.info.features
+    if (
+        not isinstance(features, tfds.features.FeaturesDict)
+        or "image" not in features
+        or features["image"].shape[-1] != 3
+        or not isinstance(_label_feature(features), tfds.features.ClassLabel)
+    ):
+        raise ValueError(f"{name!r} is no data set of pictures in colour, each with a label")
+    xml = None
+    if boxes is not None:
+        if _file_name(features) not in features:
+            raise ValueError(f"{name!r} does not give its files' names: no boxes can be joined")
+        files = annotations.files_below(boxes, ".xml")
+        xml = {_stem(path): files[path] for path in files}
+    try:
+        builder.download_and_prepare()
+    except (AssertionError, ImportError) as error:
+        raise ValueError(f"{name!r} cannot be prepared: {error}") from error
+    return builder, xml
+
+
+def _label_feature(features):
+    """The feature that holds the classes' names, or None."""
+    if "label" in features:
+        return features["label"]
+    if "objects" in features and "label" in features["objects"].feature:
+        return features["objects"].feature["label"]
+    return None
+
+
+def _file_name(features):
+    return "image/filename" if "image/filename" in features else "file_name"
+
+
+def _stem(path):
+    return annotations.normal(pathlib.PurePosixPath(path).stem)
+
+
+def _check_files(builder):
+    """Raise ValueError where a data file is missing or not as long as when it was written."""
+    directory = pathlib.Path(builder.data_dir)
+    remedy = "delete that folder to have it made again"
+    if not builder.info.splits:
+        raise ValueError(f"{directory} has no dataset_info.json: {remedy}")
+    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise ValueError(f"{directory} is in {builder.info.file_format.value}, not in tfrecord")
+    if "train" not in builder.info.splits or len(builder.info.splits) < 2:
+        found = ", ".join(builder.info.splits)
+        raise ValueError(
+            f"{directory}: expected splits to train on and to validate on; found {found}"
+        )
+    for split in builder.info.splits.values():
+        paths = [pathlib.Path(path) for path in split.filepaths]
+        for path in paths:
+            if not path.exists():
+                raise ValueError(f"{path} is missing: {remedy}")
+        # A TFRecord has 16 bytes of lengths and checksums round each example.
+        expected = int(split.num_bytes) + 16 * split.num_examples
+        found = sum(path.stat().st_size for path in paths)
+        if found != expected:
+            raise ValueError(
+                f"{directory}: split {split.name!r} has {found} bytes, not {expected}: {remedy}"
+            )

@@ -1,0 +1,269 @@
+"""image_folder: your own pictures, in a folder for each class, as a TFDS data set."""
+
+import concurrent.futures
+import dataclasses
+import fcntl
+import hashlib
+import io
+import pathlib
+import shutil
+
+import cv2
+import tensorflow_datasets as tfds
+
+from casm_tf import files
+from casm_tf.data import annotations, pictures
+
+# What ImageNet's training pictures have, and what every network trained on it expects.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_LARGEST_BAD_SHARE = 0.01
+_AT_ONCE = 256  # pictures read ahead
+
+
+@dataclasses.dataclass(kw_only=True)
+class ImageFolderConfig(tfds.core.BuilderConfig):
+    """A tree of pictures; made by `config`.
+
+    Attributes:
+        image_dir: the tree's root.
+        labels: the classes' names.
+        pictures: {split: paths of its pictures below the root}; the last folder is the class.
+        boxes: {picture without its suffix: path of an XML file, or boxes in pixels}, or None.
+        masks: {picture without its suffix: path of a PNG}, or None.
+    """
+
+    image_dir: pathlib.Path
+    labels: tuple[str, ...] = dataclasses.field(repr=False)
+    pictures: dict[str, list[str]] = dataclasses.field(repr=False)
+    boxes: dict | None = dataclasses.field(repr=False)
+    masks: dict | None = dataclasses.field(repr=False)
+
+
+def config(image_dir, boxes=None, masks=None):
+    """The `ImageFolderConfig` of a tree.
+
+    The tree is train/<class>/<picture> and the same with val/, validation/ or test/; or
+    <class>/<picture>, and then 8 of 10 pictures are for training, 1 for validation and 1 for
+    testing, by a hash of their names. What begins with a dot is passed over, and so are files
+    without a picture's suffix.
+
+    `boxes` is a folder of ILSVRC or VOC XML files or a CSV (`annotations.read_table`), `masks` a
+    folder of PNGs; both are joined to the pictures by name. The config's name holds a hash of all
+    names and of the CSV, so that a tree with other files is another data set.
+
+    Raises ValueError for a tree of another form, a class without pictures, and boxes or masks that
+    belong to no picture; OSError for what cannot be read.
+    """
+    for path in filter(None, (image_dir, boxes, masks)):
+        if not pathlib.Path(path).exists():
+            raise ValueError(f"there is no {path}")
+    root = pathlib.Path(image_dir).resolve()
+    labels, names = _pictures(root)
+    stems = [_stem(name) for split in names.values() for name in split]
+    digest = hashlib.sha256("\n".join(sorted(stems)).encode())
+    found = {"boxes": None, "masks": None}
+    for kind, path in (("boxes", boxes), ("masks", masks)):
+        if path is None:
+            continue
+        if kind == "masks" or pathlib.Path(path).is_dir():
+            there = annotations.files_below(path, ".png" if kind == "masks" else ".xml")
+            digest.update("\n".join([kind, *sorted(there)]).encode())
+        else:
+            there = annotations.read_table(path)
+            digest.update(pathlib.Path(path).read_bytes())
+        pairs = annotations.join(stems, there)
+        if not pairs:
+            raise ValueError(f"{path} has no {kind} of a picture in {root}")
+        found[kind] = {picture: there[name] for picture, name in pairs.items()}
+    return ImageFolderConfig(
+        name=f"{root.name}_{digest.hexdigest()[:12]}",
+        image_dir=root,
+        labels=labels,
+        pictures=names,
+        **found,
+    )
+
+
+def prepared(tree, data_dir=None):
+    """The builder of an `ImageFolderConfig`, its data on disk: written first if they are not there.
+
+    A preparation that was broken off is removed and begun again; one that another process is at is
+    waited for. Raises ValueError where more than 1% of the pictures cannot be read.
+    """
+    builder = ImageFolder(config=tree, data_dir=data_dir)
+    directory = pathlib.Path(builder.data_dir)
+    if not directory.exists():
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with (directory.parent / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for unfinished in directory.parent.glob(f"incomplete.*_{directory.name}"):
+                shutil.rmtree(unfinished)
+            builder = ImageFolder(config=tree, data_dir=data_dir)  # It may be there by now.
+            builder.download_and_prepare()
+    return builder
+
+
+class ImageFolder(tfds.core.GeneratorBasedBuilder):
+    """Pictures of any size in a folder for each class, with boxes and masks where there are any.
+
+    What cannot be read is left out, and listed with the reason in skipped.txt beside the data.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    BUILDER_CONFIGS = []
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=self.builder_config.labels),
+            "file_name": tfds.features.Text(),
+        }
+        if self.builder_config.boxes is not None:
+            features["bbox"] = tfds.features.Sequence(tfds.features.BBoxFeature())
+        if self.builder_config.masks is not None:
+            # One, or none for a picture without.
+            features["masks"] = tfds.features.Sequence(tfds.features.Image(shape=(None, None, 1)))
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            description=__doc__,
+            metadata=tfds.core.MetadataDict({"mean": MEAN, "std": STD}),
+        )
+
+    def _split_generators(self, dl_manager):
+        self._bad, self._without_area = {}, {}
+        self._splits_left = len(self.builder_config.pictures)
+        return {split: self._generate_examples(split) for split in self.builder_config.pictures}
+
+    def _generate_examples(self, split):
+        names = self.builder_config.pictures[split]
+        # Pillow and TensorFlow let go of the interpreter's lock while they decode.
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for start in range(0, len(names), _AT_ONCE):
+                some = names[start : start + _AT_ONCE]
+                for name, example in zip(some, pool.map(self._example, some), strict=True):
+                    if example is not None:
+                        yield name, example
+        self._splits_left -= 1
+        if not self._splits_left:
+            self._report()
+
+    def _example(self, name):
+        """The example of one picture, or None if it is bad."""
+        tree, stem = self.builder_config, _stem(name)
+        example = {"label": annotations.normal(name.split("/")[-2]), "file_name": name}
+        try:
+            picture = pictures.read(tree.image_dir / name)
+            if tree.boxes is not None:
+                boxes = _boxes(tree.boxes.get(stem), example["label"], picture)
+                boxes, left_out = annotations.clipped(boxes)
+                if left_out:
+                    self._without_area[name] = left_out
+                # From x0, y0, x1, y1 to ymin, xmin, ymax, xmax.
+                example["bbox"] = [tfds.features.BBox(*box) for box in boxes[:, [1, 0, 3, 2]]]
+            if tree.masks is not None:
+                example["masks"] = _masks(tree.masks.get(stem), picture)
+        except (ValueError, OSError) as error:
+            self._bad[name] = str(error)
+            return None
+        return {"image": io.BytesIO(picture.data), **example}
+
+    def _report(self):
+        """Write skipped.txt; raise ValueError where too much is bad."""
+        total = sum(map(len, self.builder_config.pictures.values()))
+        lines = [f"{name}: {reason}\n" for name, reason in sorted(self._bad.items())]
+        lines += [
+            f"{name}: {count} boxes left out: inverted, or wholly outside\n"
+            for name, count in sorted(self._without_area.items())
+        ]
+        path = pathlib.Path(self.data_dir).parent / "skipped.txt"
+        path.unlink(missing_ok=True)
+        if not lines:
+            return
+        with files.replacing(path) as unfinished:
+            unfinished.write_text("".join(lines), encoding="utf-8")
+        found = f"{len(self._bad)} of {total} pictures in {self.builder_config.image_dir}"
+        if len(self._bad) > _LARGEST_BAD_SHARE * total:
+            raise ValueError(f"{found} cannot be read, more than 1%: {path} lists them")
+        boxes = sum(self._without_area.values())
+        print(f"{found} cannot be read, {boxes} boxes are without an area: {path} lists them")
+
+
+def _boxes(source, label, picture):
+    """Shares [N, 4] from an XML file, from pixels, or none."""
+    if isinstance(source, pathlib.Path):
+        return annotations.read_xml(source, label, picture.size, picture.size_before)
+    return annotations.shares(source or [], picture.size)
+
+
+def _masks(path, picture):
+    """A list of one PNG, or of none."""
+    if path is None:
+        return []
+    mask = pictures.read_mask(path)
+    if mask.shape[::-1] != picture.size:
+        raise ValueError(f"{path} is of {mask.shape[::-1]} pixels, the picture of {picture.size}")
+    return [io.BytesIO(cv2.imencode(".png", mask)[1].tobytes())]
+
+
+def _pictures(root):
+    """The classes' names, and {split: paths of its pictures below the root}."""
+    folders = _folders(root)
+    if "train" not in folders:
+        classes = _classes(root, root, folders)
+        splits = {"train": [], "validation": [], "test": []}
+        for name in sorted(name for names in classes.values() for name in names):
+            share = int(hashlib.md5(name.rpartition("/")[2].encode()).hexdigest()[:8], 16) % 10
+            splits[{0: "validation", 1: "test"}.get(share, "train")].append(name)
+        labels = list(classes)
+    else:
+        splits, labels = {}, None
+        for folder, split in _SPLITS.items():
+            inside = _folders(root / folder) if folder in folders else []
+            if folder == "test" and not inside:
+                continue  # ILSVRC's own: pictures without classes
+            if folder in folders:
+                if split in splits:
+                    raise ValueError(f"{root} has val/ and validation/: expected one")
+                classes = _classes(root, root / folder, inside)
+                labels = labels or list(classes)  # those of train/, the first
+                for label in classes.keys() - set(labels):
+                    raise ValueError(f"{root / folder / label}: there is no {label} in train/")
+                splits[split] = [name for names in classes.values() for name in names]
+        if len(splits) == 1:
+            raise ValueError(f"{root} has train/ alone: expected val/, validation/ or test/ too")
+    if len(labels) < 2:
+        raise ValueError(f"{root}: expected at least two class folders; found {labels}")
+    for split, names in splits.items():
+        if not names:
+            raise ValueError(f"{root} has too few pictures: none falls into {split!r}")
+    return tuple(labels), splits
+
+
+def _classes(root, directory, folders):
+    """{class: paths of its pictures below the root}, both sorted."""
+    if not folders:
+        raise ValueError(f"{directory}: expected a folder for each class; found none")
+    classes = {}
+    for folder in folders:
+        names = sorted(
+            path.relative_to(root).as_posix()
+            for path in (directory / folder).iterdir()
+            if path.suffix.lower() in pictures.SUFFIXES and not path.name.startswith(".")
+        )
+        if not names:
+            raise ValueError(f"{directory / folder}: a class folder without pictures")
+        classes[annotations.normal(folder)] = names
+    return classes
+
+
+def _folders(directory):
+    paths = (path for path in directory.iterdir() if path.is_dir())
+    return sorted(path.name for path in paths if not path.name.startswith("."))
+
+
+def _stem(name):
+    """A picture's path without its suffix, as annotations are joined to it."""
+    return annotations.normal(name.rpartition(".")[0])

@@ -1,0 +1,108 @@
+"""One picture file: checked, and brought to a form that TensorFlow reads."""
+
+import dataclasses
+import io
+import pathlib
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"))
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
+_JPEG = ("JPEG", "MPO")  # Pillow calls a JPEG with others behind it MPO
+_ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture that can be read.
+
+    Attributes:
+        data: the bytes of a JPEG or PNG file that TensorFlow decodes to uint8 [H, W, 3].
+        size: (width, height) of that.
+        size_before: (width, height) as stored, before a rotation that the EXIF asked for.
+    """
+
+    data: bytes
+    size: tuple[int, int]
+    size_before: tuple[int, int]
+
+
+def read(path):
+    """Read a picture file, whatever its name says it is.
+
+    A JPEG or PNG of 8 bits in RGB or grey keeps its bytes. Others are written anew: rotated as the
+    EXIF says, the first frame of several, on white where transparent, 16 bits to 8.
+
+    Raises ValueError for a file that is empty, cut off or no picture, or has more pixels than
+    Pillow's limit.
+    """
+    data = pathlib.Path(path).read_bytes()
+    if not data:
+        raise ValueError("empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(f"more than {Image.MAX_IMAGE_PIXELS} pixels: {image.size}")
+            size_before = image.size
+            if not _is_plain(image, data):
+                is_jpeg = image.format in _JPEG
+                image.load()
+                data = _encoded(_rgb(ImageOps.exif_transpose(image)), is_jpeg)
+        # Decoded by what will read it in training: no epoch shall stop at a broken file.
+        height, width, _ = decode(data).shape
+    except Exception as error:  # Pillow raises whatever a broken file leads it to.
+        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+    return Picture(data, (width, height), size_before)
+
+
+def decode(data):
+    """A JPEG's or PNG's bytes -> uint8 [H, W, 3]."""
+    return tf.io.decode_image(data, channels=3, expand_animations=False)
+
+
+def read_mask(path):
+    """A mask file -> uint8 [H, W], salient where it is not 0; raises ValueError as `read` does."""
+    try:
+        with Image.open(path) as image:
+            mask = np.asarray(image.convert("L") if image.mode in ("1", "LA", "P") else image)
+    except Exception as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from error
+    return np.where(mask if mask.ndim == 2 else mask[..., :3].any(axis=2), 255, 0).astype(np.uint8)
+
+
+def _is_plain(image, data):
+    if image.mode not in ("RGB", "L") or image.getexif().get(_ORIENTATION, 1) != 1:
+        return False
+    if image.format in _JPEG:
+        return True
+    # A PNG's 25th byte is its bits a channel, which Pillow does not tell.
+    return (
+        image.format == "PNG"
+        and data[24] == 8
+        and not getattr(image, "is_animated", False)
+        and "transparency" not in image.info
+    )
+
+
+def _rgb(image):
+    """A Pillow image of any kind as uint8 [H, W, 3]."""
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"pixels of mode {image.mode} from {values.min()} to {values.max()}")
+        # Pillow's own conversion cuts 16 bits off at 255.
+        return np.repeat(np.round(values / 257).astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _encoded(image, as_jpeg):
+    suffix, options = ".png", []
+    if as_jpeg:
+        suffix, options = ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]
+    return cv2.imencode(suffix, image[..., ::-1], options)[1].tobytes()

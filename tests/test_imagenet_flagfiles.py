@@ -1,0 +1,91 @@
+"""configs/imagenet/: what each says, and runs of two steps on a tiny tree of the same shape."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from trees import write_tree, xml
+
+from casm_tf import objectives
+
+ROOT = pathlib.Path(__file__).parent.parent
+FLAGFILES = sorted(
+    set(ROOT.glob("configs/imagenet/*.flags")) - {ROOT / "configs/imagenet/base.flags"}
+)
+SMALL = (
+    "--image_size=32",
+    "--batch_size=4",
+    "--steps=2",
+    "--pretraining_steps=1",
+    "--classifier=small_resnet",
+)
+PARSE = """
+import json, sys
+import casm_tf.train
+from absl import flags
+for path in sys.argv[1:]:
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    flags.FLAGS(["train", f"--flagfile={path}"])
+    print(json.dumps(flags.FLAGS.flag_values_dict(), default=str))
+"""
+
+
+def call(*arguments):
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_flagfile_is_understood_and_has_the_originals_numbers():
+    lines = call("-c", PARSE, *FLAGFILES).splitlines()
+    assert len(lines) == len(FLAGFILES) == 11
+    seen = set()
+    for path, line in zip(FLAGFILES, lines, strict=True):
+        found = json.loads(line)
+        thinning, score, *rest = path.stem.split("_")
+        assert found["thinning"] == thinning.upper()
+        assert found["score"] == {"e": "entropy", "c": "classification"}[score]
+        assert found["shared_encoder"] == (rest != ["separate"])
+        expected = objectives.original_lambda(found["score"], found["thinning"], 1000)
+        assert found["lambda_size"] == pytest.approx(expected)
+        assert (found["steps"], found["decay_every"], found["batch_size"]) == (120_120, 40_040, 128)
+        assert found["smallest_crop"] == 0.08
+        assert found["flip"]
+        seen.add((found["thinning"], found["score"], found["shared_encoder"]))
+        head = path.read_text().split("\n--")[0]
+        for part in (f"configs/imagenet/{path.name}", "Published: ", "an estimate"):
+            assert part in head
+    assert len(seen) == 11
+
+
+@pytest.mark.parametrize("name", ["l100_e_separate", "f_c"])
+def test_a_flagfile_runs_and_is_scored(name, tmp_path):
+    write_tree(tmp_path / "imagenet", classes=("n01440764", "n01443537"), count=4)
+    voc = tmp_path / "imagenet" / "Annotations" / "CLS-LOC"
+    (voc / "val").mkdir(parents=True)
+    for number, boxes in enumerate([[(10, 5, 40, 35)], [(0, 0, 20, 20), (30, 5, 59, 41)]]):
+        text = xml(boxes, "n01440764", size=None)
+        (voc / "val" / f"n01440764_val_{number}.xml").write_text(text)
+    run_dir = tmp_path / "run"
+    call(
+        *("-m", "casm_tf.train", f"--flagfile=configs/imagenet/{name}.flags", *SMALL),
+        *(f"--image_dir={tmp_path / 'imagenet'}", f"--boxes={voc}"),
+        *(f"--data_dir={tmp_path / 'data'}", f"--run_dir={run_dir}"),
+    )
+    evaluator = ("-m", "components.evaluator", f"--run_dir={run_dir}", "--split=validation")
+    call(*evaluator, "--protocol=squash")
+    results = json.loads((run_dir / "evaluation.json").read_text())
+    assert results.pop("protocol") == "squash"
+    assert all(0 <= value <= 1 for values in results.values() for value in values.values())
+    assert results["full_image"]["LE"] in (0, 0.5, 1)  # of two pictures with boxes
+    assert results["casm"]["top1"] in [count / 8 for count in range(9)]
+    if name == "f_c":
+        call(*evaluator, "--resize=40")
+        results = json.loads((run_dir / "evaluation.json").read_text())
+        assert results["protocol"] == "centre_crop, resize 40"
+        assert (run_dir / "figure.png").exists()
