@@ -1,0 +1,119 @@
+"""JPEG files to training batches, against a loader of PIL's: python -m benchmarks.input_pipeline
+
+Both take the same files of 500x375 pixels, cut out a random resized crop, mirror every second one,
+resize to 224x224 and normalise. Rates are images per second of processor time, so that cores do not
+matter. The last line is {"ratio_pil_per_core": x, "images_per_second_per_core": {...}}.
+"""
+
+import json
+import math
+import pathlib
+import random
+import tempfile
+import time
+
+import casm_tf.quiet  # noqa: F401
+
+# isort: split
+
+import cv2
+import numpy as np
+import skimage.data
+from absl import flags
+from PIL import Image
+
+from casm_tf import program
+from casm_tf.data import input_pipeline
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_integer("files", 400, "JPEG files of 500x375 pixels.", lower_bound=32)
+flags.DEFINE_integer("images", 2000, "Read by each in a round.", lower_bound=32)
+flags.DEFINE_integer("rounds", 3, "The median of them counts.", lower_bound=1)
+
+_SIZE, _SMALLEST_CROP, _BATCH = 224, 0.08, 32
+
+
+def main():
+    with tempfile.TemporaryDirectory() as directory:
+        directory = pathlib.Path(directory)
+        paths = _write_pictures(directory / "pictures")
+        dataset = input_pipeline.open_dataset(
+            "image_folder",
+            directory / "data",
+            image_dir=directory / "pictures",
+            image_size=_SIZE,
+        )
+        batches = input_pipeline.training_batches(
+            dataset, _BATCH, seed=0, smallest_crop=_SMALLEST_CROP, flip=True
+        ).as_numpy_iterator()
+        rates = {"casm_tf": [], "pil": []}
+        for number in range(FLAGS.rounds + 1):
+            found = {
+                "casm_tf": _rate(lambda: next(batches)),
+                "pil": _rate(lambda: _pil_batch(paths, dataset)),
+            }
+            for name, rate in found.items():
+                print(f"{name:8}{rate:8.0f} images a second and core", flush=True)
+                if number:
+                    rates[name].append(rate)
+    medians = {name: float(np.median(values)) for name, values in rates.items()}
+    ratio = medians["casm_tf"] / medians["pil"]
+    print(json.dumps({"ratio_pil_per_core": ratio, "images_per_second_per_core": medians}))
+
+
+def _write_pictures(directory):
+    """Crops of a photograph in ten classes, as files of ImageNet's usual size and quality."""
+    photograph = skimage.data.astronaut()[..., ::-1]
+    generator = np.random.default_rng(0)
+    paths = []
+    for number in range(FLAGS.files):
+        y, x = generator.integers(0, [512 - 300, 512 - 400])
+        picture = cv2.resize(photograph[y : y + 300, x : x + 400], (500, 375))
+        # As a camera's: without any noise a file is too small.
+        noise = generator.normal(0, 6, picture.shape)
+        picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
+        path = directory / "train" / f"class{number % 10}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        paths.append(path)
+    return paths
+
+
+def _rate(read):
+    """Images per second of processor time."""
+    start = time.process_time()
+    for _ in range(FLAGS.images // _BATCH):
+        read()
+    return FLAGS.images // _BATCH * _BATCH / (time.process_time() - start)
+
+
+def _pil_batch(paths, dataset):
+    """As torchvision's ImageNet loader makes it of PIL's pictures, without its worker processes."""
+    images = []
+    for path in random.choices(paths, k=_BATCH):
+        picture = Image.open(path).convert("RGB")
+        left, top, width, height = _crop(*picture.size)
+        picture = picture.resize(
+            (_SIZE, _SIZE), Image.Resampling.BILINEAR, (left, top, left + width, top + height)
+        )
+        if random.random() < 0.5:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = np.asarray(picture, np.float32) / 255
+        images.append((image - np.float32(dataset.mean)) / np.float32(dataset.std))
+    return np.stack(images)
+
+
+def _crop(width, height):
+    """left, top, width, height of RandomResizedCrop."""
+    for _ in range(10):
+        area = random.uniform(_SMALLEST_CROP, 1) * width * height
+        ratio = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if w <= width and h <= height:
+            return random.randint(0, width - w), random.randint(0, height - h), w, h
+    return 0, 0, width, height
+
+
+if __name__ == "__main__":
+    program.run(main)
