@@ -73,7 +73,7 @@ def _write_pictures(directory):
         # As a camera's: without any noise a file is too small.
         noise = generator.normal(0, 6, picture.shape)
         picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
-        path = directory / "train" / f"class{number % 10}" / f"{number}.jpg"
+        path = directory / f"class{number % 10}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
         paths.append(path)
