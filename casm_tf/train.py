@@ -267,7 +267,8 @@ def _pretrain(classifier, dataset, strategy, run_dir):
         model.compile(
             keras.optimizers.AdamW(rate, weight_decay=0.05),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+            # Not by name: its variables have to be there before the step is traced.
+            metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
         )
         model.optimizer.build(model.trainable_variables)
     _train(model, dataset, strategy, run_dir / "pretraining", steps, FLAGS.seed)
@@ -325,10 +326,13 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
 
 
 def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
-    validation = input_pipeline.evaluation_batches(dataset, "validation", FLAGS.batch_size)
-    if strategy.num_replicas_in_sync > 1:
+    validation = input_pipeline.evaluation_batches(
+        dataset,
+        "validation",
+        FLAGS.batch_size,
         # A smaller last batch would leave some of the replicas with no image at all.
-        validation = validation.filter(lambda batch: len(batch["labels"]) == FLAGS.batch_size)
+        drop_remainder=strategy.num_replicas_in_sync > 1,
+    )
     training.train(
         model,
         directory,

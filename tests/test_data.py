@@ -130,6 +130,8 @@ def test_crops_are_of_the_areas_and_ratios_of_random_resized_crop():
 def test_evaluation_batches_have_every_image_once_and_boxes_in_pixels(tiny):
     batches = list(input_pipeline.evaluation_batches(tiny, "test", 20))
     assert [len(batch["labels"]) for batch in batches] == [20, 12]
+    whole = input_pipeline.evaluation_batches(tiny, "test", 20, drop_remainder=True)
+    assert [len(batch["labels"]) for batch in whole] == [20]
     example = next(iter(tfds.as_numpy(tiny.builder.as_dataset(split="test"))))
     ymin, xmin, ymax, xmax = np.round(example["bbox"] * 32).astype(int)
     assert batches[0]["boxes"][0].numpy().tolist() == [[xmin, ymin, xmax, ymax]]

@@ -66,6 +66,30 @@ def test_other_ways_to_compute_train_to_the_end(options, tiny_data_dir, tmp_path
     assert (tmp_path / "run" / "model.keras").exists()
 
 
+# The program where MirroredStrategy finds two devices: logical CPUs in the place of GPUs.
+ON_TWO_DEVICES = """
+import runpy
+import casm_tf.quiet
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+mirrored = tf.distribute.MirroredStrategy
+tf.distribute.MirroredStrategy = lambda: mirrored(["CPU:0", "CPU:1"])
+runpy.run_module("casm_tf.train", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_the_program_trains_on_two_devices_to_the_end(tiny_data_dir, tmp_path):
+    where = (f"--data_dir={tiny_data_dir}", f"--run_dir={tmp_path / 'run'}")
+    # 32 validation images make two batches of 12 and one of 8, which may miss a replica.
+    options = ("--strategy=mirrored", "--batch_size=12")
+    command = [sys.executable, "-c", ON_TWO_DEVICES, *SMALL, *where, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "model.keras").exists()
+
+
 def test_events_can_be_read_back(run_dir):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -66,8 +66,10 @@ def random_resized_crops(images, smallest, seed):
     return tf.image.crop_and_resize(images, corners, tf.range(count), (height, width))
 
 
-def evaluation_batches(dataset, split, batch_size, protocol="centre_crop", resize=None):
-    """The split once, in its stored order, the last batch smaller.
+def evaluation_batches(
+    dataset, split, batch_size, protocol="centre_crop", resize=None, drop_remainder=False
+):
+    """The split once, in its stored order, the last batch smaller or, if so asked, left out.
 
     `protocol` is of `views.evaluation_view`; `resize`, of "centre_crop", is by default the images'
     own size. A split that the data set has not is its other one (`Dataset.split`).
@@ -92,7 +94,8 @@ def evaluation_batches(dataset, split, batch_size, protocol="centre_crop", resiz
 
     examples = builder.as_dataset(split=dataset.split(split), decoders=needed)
     examples = datasets.labelled(dataset, examples).map(prepare, tf.data.AUTOTUNE)
-    return examples.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    batches = examples.padded_batch(batch_size, drop_remainder=drop_remainder)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip):
