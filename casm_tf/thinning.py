@@ -112,6 +112,8 @@ class Snapshots(tf.Module):
 
     def _random(self, step, purpose, maxval=None):
         """A number from (seed, step, purpose) alone: in [0, 1), or an integer below maxval."""
+        # The draw of an int32 is another one.
+        step = tf.cast(step, tf.int64)
         seed = tf.random.experimental.stateless_fold_in((self.seed, purpose), step)
         dtype = tf.float32 if maxval is None else tf.int64
         return tf.random.stateless_uniform((), seed, maxval=maxval, dtype=dtype)

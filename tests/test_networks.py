@@ -18,6 +18,30 @@ def normal(*shape):
     return keras.random.normal(shape)
 
 
+@pytest.mark.parametrize("size", [(2, 2), (8, 6), (32, 32)])
+def test_the_stem_is_a_padded_convolution_and_so_are_its_gradients(size):
+    images, kernel = normal(2, *size, 3), normal(7, 7, 3, 5)
+    layer = networks.StemConvolution(5, 7, strides=2, use_bias=False)
+    layer.build(images.shape)
+    layer.kernel.assign(kernel)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([images, kernel])
+        padded = tf.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)))
+        expected = tf.nn.conv2d(padded, kernel, 2, "VALID")
+        found = layer(images)
+        weights = normal(*expected.shape)
+        values = [tf.reduce_sum(weights * y) for y in (found, expected)]
+    assert found.shape == layer.compute_output_shape(images.shape)
+    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-4)
+    pairs = zip(
+        tape.gradient(values[0], [images, layer.kernel.value]),
+        tape.gradient(values[1], [images, kernel]),
+        strict=True,
+    )
+    for mine, other in pairs:
+        assert mine.numpy() == pytest.approx(other.numpy(), abs=1e-4, rel=1e-4)
+
+
 @pytest.fixture
 def batch_normalizations():
     """Ours and Keras's with the same weights and statistics."""

@@ -151,6 +151,16 @@ def test_draws_depend_on_seed_and_step_alone_and_are_even(classifier):
     assert np.bincount(np.array(drawn, int)[past])[1:] == pytest.approx(50, abs=27)
 
 
+def test_a_draw_does_not_depend_on_the_integers_type(classifier):
+    snapshots = Snapshots(classifier, Thinning.named("L1"), seed=1)
+    snapshots.store(classifier)
+    draws = [
+        [bool(snapshots.draws_past(tf.cast(step, dtype))) for step in range(40)]
+        for dtype in (tf.int32, tf.int64)
+    ]
+    assert draws[0] == draws[1]
+
+
 def test_draws_are_the_same_in_a_graph_and_others_with_another_seed(classifier):
     def draws(seed, function):
         snapshots = Snapshots(classifier, Thinning(every=1, capacity=30), seed)
