@@ -4,7 +4,8 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell python$(v) --version >/
 RUN_DIR ?= runs/demo
 PY := .venv/bin/python
 
-.PHONY: run test lint tensorboard clean
+# make test-long: the tests that take minutes each; half an hour in all.
+.PHONY: run test test-long lint tensorboard clean
 
 run: .venv/installed
 	$(PY) -m casm_tf.train --flagfile=configs/casm.flags --run_dir=$(RUN_DIR)
@@ -14,6 +15,10 @@ run: .venv/installed
 test: .venv/installed
 	$(PY) -m pytest -n 2 --dist loadfile
 	@echo "all tests passed; next: make run"
+
+test-long: .venv/installed
+	$(PY) -m pytest -m long
+	@echo "all long tests passed"
 
 lint: .venv/installed
 	.venv/bin/ruff check .

@@ -1,6 +1,7 @@
 """Your own pictures: what is read, what is left out, and how boxes and masks find their picture."""
 
 import io
+import json
 import pathlib
 
 import numpy as np
@@ -287,6 +288,43 @@ def test_what_was_prepared_is_read_again_and_a_half_of_it_made_anew(tmp_path, mo
     write(tmp_path / "tree" / "train" / "cat" / "new.png")
     more = image_folder.prepared(image_folder.config(tmp_path / "tree"), tmp_path / "data")
     assert more.info.splits["train"].num_examples == 17
+
+
+def test_a_preparation_that_was_broken_off_decodes_only_what_is_left(tmp_path, monkeypatch):
+    write_tree(tmp_path / "tree")
+    tree = image_folder.config(tmp_path / "tree")
+    monkeypatch.setattr(image_folder, "_AT_ONCE", 4)
+    read, seen = pictures.read, []
+
+    def killed_after_eleven(path):
+        seen.append(path.name)
+        if len(seen) == 12:
+            raise KeyboardInterrupt
+        return read(path)
+
+    monkeypatch.setattr(pictures, "read", killed_after_eleven)
+    with pytest.raises(KeyboardInterrupt):
+        image_folder.prepared(tree, tmp_path / "data")
+    (journal,) = (tmp_path / "data").rglob("*.good")
+    first = {json.loads(line)[0].split("/")[-1] for line in journal.read_text().splitlines()}
+    assert 8 <= len(first) <= 12  # the first two groups of four, and what was done of the third
+    with journal.open("a") as file:
+        file.write('["train/cat/cat_tr')  # the process may have died in the middle of a line
+    changed = next(path for path in tree.image_dir.rglob("*.JPEG") if path.name in first)
+    write(changed, picture(9, 33, 44))
+
+    monkeypatch.setattr(pictures, "read", lambda path: seen.append(path.name) or read(path))
+    del seen[:]
+    resumed = examples(tmp_path / "tree", tmp_path / "data")
+    assert set(seen) & first == {changed.name}
+    assert len(seen) == 32 - len(first) + 1
+    assert not list((tmp_path / "data").rglob("*.good"))
+    anew = examples(tmp_path / "tree", tmp_path / "other")
+    for split, found in anew.items():
+        assert found.keys() == resumed[split].keys()
+        for name, example in found.items():
+            assert np.array_equal(example["image"], resumed[split][name]["image"])
+            assert example["label"] == resumed[split][name]["label"]
 
 
 def _without_pictures(root):

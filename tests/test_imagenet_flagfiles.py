@@ -14,13 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FLAGFILES = sorted(
     set(ROOT.glob("configs/imagenet/*.flags")) - {ROOT / "configs/imagenet/base.flags"}
 )
-SMALL = (
-    "--image_size=32",
-    "--batch_size=4",
-    "--steps=2",
-    "--pretraining_steps=1",
-    "--classifier=small_resnet",
-)
+SHORT = ("--batch_size=4", "--steps=2", "--pretraining_steps=1")
 PARSE = """
 import json, sys
 import casm_tf.train
@@ -63,20 +57,26 @@ def test_every_flagfile_is_understood_and_has_the_originals_numbers():
     assert len(seen) == 11
 
 
-@pytest.mark.parametrize("name", ["l100_e_separate", "f_c"])
-def test_a_flagfile_runs_and_is_scored(name, tmp_path):
+@pytest.fixture
+def tree(tmp_path):
+    """The flags of a tiny ImageNet, two of its pictures with boxes."""
     write_tree(tmp_path / "imagenet", classes=("n01440764", "n01443537"), count=4)
     voc = tmp_path / "imagenet" / "Annotations" / "CLS-LOC"
     (voc / "val").mkdir(parents=True)
     for number, boxes in enumerate([[(10, 5, 40, 35)], [(0, 0, 20, 20), (30, 5, 59, 41)]]):
         text = xml(boxes, "n01440764", size=None)
         (voc / "val" / f"n01440764_val_{number}.xml").write_text(text)
-    run_dir = tmp_path / "run"
-    call(
-        *("-m", "casm_tf.train", f"--flagfile=configs/imagenet/{name}.flags", *SMALL),
+    return (
         *(f"--image_dir={tmp_path / 'imagenet'}", f"--boxes={voc}"),
-        *(f"--data_dir={tmp_path / 'data'}", f"--run_dir={run_dir}"),
+        *(f"--data_dir={tmp_path / 'data'}", f"--run_dir={tmp_path / 'run'}"),
     )
+
+
+@pytest.mark.parametrize("name", ["l100_e_separate", "f_c"])
+def test_a_flagfile_runs_and_is_scored(name, tree, tmp_path):
+    small = ("--image_size=32", "--classifier=small_resnet")
+    call("-m", "casm_tf.train", f"--flagfile=configs/imagenet/{name}.flags", *SHORT, *small, *tree)
+    run_dir = tmp_path / "run"
     evaluator = ("-m", "components.evaluator", f"--run_dir={run_dir}", "--split=validation")
     call(*evaluator, "--protocol=squash")
     results = json.loads((run_dir / "evaluation.json").read_text())
@@ -89,3 +89,12 @@ def test_a_flagfile_runs_and_is_scored(name, tmp_path):
         results = json.loads((run_dir / "evaluation.json").read_text())
         assert results["protocol"] == "centre_crop, resize 40"
         assert (run_dir / "figure.png").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_two_steps_with_its_own_networks(path, tree, tmp_path):
+    call("-m", "casm_tf.train", f"--flagfile={path}", *SHORT, *tree)
+    flags = json.loads((tmp_path / "run" / "run.json").read_text())["flags"]
+    assert (flags["classifier"], flags["image_size"], flags["steps"]) == ("resnet50", 224, 2)
+    assert (tmp_path / "run" / "model.keras").stat().st_size > 90e6  # ResNet-50's weights and more

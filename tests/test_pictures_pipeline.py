@@ -1,5 +1,6 @@
 """Pictures of any size, on the way to batches: image_folder and TFDS's own data sets."""
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -107,16 +108,57 @@ def test_evaluation_batches_pad_boxes_and_say_how_many_there_are(tree):
 def test_the_centre_crop_is_the_middle_of_the_resized_picture():
     image = picture(3, 80, 120)
     boxes = np.float32([[0, 0, 0.5, 1]])
-    seen, moved = views.evaluation_view(tf.constant(image), boxes, 32, "centre_crop", 40)
+    seen, moved, _ = views.evaluation_view(tf.constant(image), boxes, 32, "centre_crop", 40)
     # To 60x40, then 14 and 4 pixels off.
     expected = tf.image.resize(image, (40, 60), antialias=True)[4:36, 14:46]
     assert np.allclose(seen, expected)
     assert moved.numpy().tolist() == [[-14, -4, 46, 16]]
-    squashed, moved = views.evaluation_view(tf.constant(image), boxes, 32, "squash", 40)
+    squashed, moved, _ = views.evaluation_view(tf.constant(image), boxes, 32, "squash", 40)
     assert np.allclose(squashed, tf.image.resize(image, (32, 32), antialias=True))
     assert moved.numpy().tolist() == [[0, 0, 32, 16]]
     with pytest.raises(ValueError, match="protocol is 'centre_crop' or 'squash'; found 'crop'"):
         views.evaluation_view(tf.constant(image), boxes, 32, "crop", 40)
+
+
+def test_a_mask_is_seen_as_its_picture_is():
+    image, mask = picture(3, 80, 120), np.zeros((80, 120), bool)
+    mask[20:40, 40:80] = True
+    boxes = np.float32([[20 / 80, 40 / 120, 40 / 80, 80 / 120]])
+    for protocol in views.PROTOCOLS:
+        _, boxes_seen, seen = views.evaluation_view(
+            tf.constant(image), boxes, 32, protocol, 40, tf.constant(mask)
+        )
+        expected = np.zeros((32, 32), bool)
+        ((x0, y0, x1, y1),) = boxes_seen.numpy()
+        expected[y0:y1, x0:x1] = True
+        # The resized sides may be a pixel off where a box's are rounded otherwise.
+        assert seen.dtype == bool
+        assert np.mean(seen != expected) <= 0.04
+    _, _, seen = views.evaluation_view(tf.constant(image), boxes, 32, "centre_crop", 40, mask)
+    # To 60x40, then 14 and 4 pixels off: rows 10 to 20, columns 20 to 40.
+    assert np.argwhere(seen).min(axis=0).tolist() == [6, 6]
+    assert np.argwhere(seen).max(axis=0).tolist() == [15, 25]
+
+
+def test_evaluation_batches_have_the_masks_that_there_are(tmp_path):
+    write_tree(tmp_path / "tree", count=2)
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 20:40] = 1  # not 0 is salient
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "masks" / "cat_val_0.png"), mask)
+    dataset = input_pipeline.open_dataset(
+        *("image_folder", tmp_path / "data"),
+        **{"image_dir": tmp_path / "tree", "masks": tmp_path / "masks", "image_size": 40},
+    )
+    (batch,) = input_pipeline.evaluation_batches(dataset, "validation", 4)
+    assert sorted(batch["has_mask"].numpy()) == [False, False, False, True]
+    masks = batch["masks"].numpy()
+    expected = np.zeros((40, 40), bool)
+    expected[10:30, 10:30] = True
+    assert np.array_equal(masks[batch["has_mask"]][0], expected)
+    assert not masks[~batch["has_mask"].numpy()].any()
+    images, _ = next(iter(input_pipeline.training_batches(dataset, 2, 0)))  # without the masks
+    assert images.shape == (2, 40, 40, 3)
 
 
 def test_classes_are_chosen_by_range_or_by_name_and_numbered_anew(tmp_path):
@@ -144,17 +186,17 @@ def test_classes_are_chosen_by_range_or_by_name_and_numbered_anew(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "labels", "has_boxes"),
+    ("name", "labels", "has_boxes", "has_masks"),
     [
-        ("caltech_birds2011", 200, True),
-        ("stanford_dogs", 120, True),
-        ("oxford_iiit_pet", 37, False),  # the box of a head is not the animal's
-        ("imagenet2012", 1000, False),
-        ("cifar10", 10, False),
+        ("caltech_birds2011", 200, True, True),
+        ("stanford_dogs", 120, True, False),
+        ("oxford_iiit_pet", 37, False, True),  # the box of a head is not the animal's
+        ("imagenet2012", 1000, False, False),
+        ("cifar10", 10, False, False),
     ],
 )
 def test_data_sets_of_tfds_are_read_by_their_own_names(
-    name, labels, has_boxes, tmp_path, monkeypatch
+    name, labels, has_boxes, has_masks, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(datasets, "_check_files", lambda builder: None)  # there are none
     with tfds.testing.mock_data(num_examples=3):
@@ -164,6 +206,20 @@ def test_data_sets_of_tfds_are_read_by_their_own_names(
     assert batch["images"].shape == (3, size, size, 3)
     assert len(dataset.labels) == labels
     assert (batch["box_counts"].numpy() > 0).all() == has_boxes
+    assert ("masks" in batch) == has_masks
+
+
+@pytest.mark.parametrize(
+    ("name", "salient"), [("caltech_birds2011", [1]), ("oxford_iiit_pet", [0, 2])]
+)
+def test_what_of_a_mask_is_salient(name, salient, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "_check_files", lambda builder: None)
+    with tfds.testing.mock_data(num_examples=1):
+        dataset = input_pipeline.open_dataset(name, tmp_path)
+    values = [[100], [255], [0]] if name == "caltech_birds2011" else [[1], [2], [3]]
+    mask, there = datasets.mask(dataset, {"segmentation_mask": tf.constant([values], tf.uint8)})
+    assert np.flatnonzero(mask[0]).tolist() == salient
+    assert there
 
 
 def test_xml_files_are_joined_to_a_data_set_by_the_files_names(tmp_path, monkeypatch):

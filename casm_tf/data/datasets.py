@@ -15,6 +15,8 @@ from casm_tf.data import annotations, image_folder
 
 _SIZE = 224  # of what is seen of pictures of any size, unless another is asked for
 _UNLABELLED_TEST = ("imagenet2012", "voc/2012")
+# What data sets call a mask, or a list of one or none.
+_MASKS = ("mask", "masks", "segmentation_mask")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +123,10 @@ def of_classes(dataset, classes):
     return dataclasses.replace(dataset, labels=labels, classes=tuple(chosen))
 
 
-def needed(features):
-    """Which of a data set's features are read: {name: True}."""
-    names = {"image", "label", "bbox", "objects", _file_name(features)} & set(features)
+def needed(features, masks=False):
+    """Which of a data set's features are read, with the masks or without: {name: True}."""
+    names = {"image", "label", "bbox", "objects", _file_name(features)}
+    names = (names | set(_MASKS if masks else ())) & set(features)
     parts = {"label", "bbox"}
     if "objects" in names:
         parts &= set(features["objects"].feature)
@@ -186,6 +189,26 @@ def boxes(dataset, example):
     if "bbox" in example.get("objects", {}):
         return example["objects"]["bbox"]
     return tf.zeros((0, 4))
+
+
+def mask(dataset, example):
+    """The mask of an example, bool [H, W], and whether it has one, a bool tensor; None without any.
+
+    Salient is what is at least 128. Oxford's pets have 1, 2 and 3 instead: all but 2, the
+    background, is salient, also the border.
+    """
+    name = next((name for name in _MASKS if name in example), None)
+    if name is None:
+        return None, None
+    masks, there = example[name], tf.constant(True)
+    found = masks
+    if masks.shape.rank == 4:  # a list of one or none
+        there = tf.shape(masks)[0] > 0
+        empty = tf.zeros((*tf.unstack(tf.shape(example["image"])[:2]), 1), tf.uint8)
+        found = tf.cond(there, lambda: masks[0], lambda: empty)
+    if dataset.builder.name == "oxford_iiit_pet":
+        return found[..., 0] != 2, there
+    return found[..., 0] >= 128, there
 
 
 def _registered(name, data_dir, boxes):

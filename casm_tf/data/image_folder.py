@@ -5,6 +5,7 @@ import dataclasses
 import fcntl
 import hashlib
 import io
+import json
 import pathlib
 import shutil
 
@@ -88,8 +89,9 @@ def config(image_dir, boxes=None, masks=None):
 def prepared(tree, data_dir=None):
     """The builder of an `ImageFolderConfig`, its data on disk: written first if they are not there.
 
-    A preparation that was broken off is removed and begun again; one that another process is at is
-    waited for. Raises ValueError where more than 1% of the pictures cannot be read.
+    A preparation that was broken off is begun again, without decoding what it had found to be good,
+    which is most of the work; one that another process is at is waited for. Raises ValueError where
+    more than 1% of the pictures cannot be read.
     """
     builder = ImageFolder(config=tree, data_dir=data_dir)
     directory = pathlib.Path(builder.data_dir)
@@ -101,7 +103,14 @@ def prepared(tree, data_dir=None):
                 shutil.rmtree(unfinished)
             builder = ImageFolder(config=tree, data_dir=data_dir)  # It may be there by now.
             builder.download_and_prepare()
+            _journal(builder).unlink(missing_ok=True)
     return builder
+
+
+def _journal(builder):
+    """The file that lists the pictures that a preparation under way has found good."""
+    # data_dir is another one while it is written; both have one parent.
+    return pathlib.Path(builder.data_dir).parent / "unfinished.good"
 
 
 class ImageFolder(tfds.core.GeneratorBasedBuilder):
@@ -135,27 +144,41 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         self._bad, self._without_area = {}, {}
         self._splits_left = len(self.builder_config.pictures)
+        self._good = _read_journal(_journal(self))
         return {split: self._generate_examples(split) for split in self.builder_config.pictures}
 
     def _generate_examples(self, split):
         names = self.builder_config.pictures[split]
         # Pillow and TensorFlow let go of the interpreter's lock while they decode.
-        with concurrent.futures.ThreadPoolExecutor() as pool:
+        pool = concurrent.futures.ThreadPoolExecutor()
+        with pool, _journal(self).open("a", encoding="utf-8") as journal:
             for start in range(0, len(names), _AT_ONCE):
                 some = names[start : start + _AT_ONCE]
-                for name, example in zip(some, pool.map(self._example, some), strict=True):
+                for name, (example, found) in zip(some, pool.map(self._example, some), strict=True):
                     if example is not None:
                         yield name, example
+                    if found is not None:
+                        journal.write(json.dumps([name, *found]) + "\n")
+                journal.flush()
         self._splits_left -= 1
         if not self._splits_left:
             self._report()
 
     def _example(self, name):
-        """The example of one picture, or None if it is bad."""
+        """The example of one picture, or None if it is bad; and a line for the journal, or None."""
         tree, stem = self.builder_config, _stem(name)
         example = {"label": annotations.normal(name.split("/")[-2]), "file_name": name}
+        found = None
         try:
-            picture = pictures.read(tree.image_dir / name)
+            path = tree.image_dir / name
+            changed = path.stat().st_mtime_ns
+            if self._good.get(name, (None,))[0] == changed:
+                size = tuple(self._good[name][1])
+                picture = pictures.Picture(path.read_bytes(), size, size, is_as_stored=True)
+            else:
+                picture = pictures.read(path)
+                if picture.is_as_stored:
+                    found = (changed, picture.size)
             if tree.boxes is not None:
                 boxes = _boxes(tree.boxes.get(stem), example["label"], picture)
                 boxes, left_out = annotations.clipped(boxes)
@@ -167,8 +190,8 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
                 example["masks"] = _masks(tree.masks.get(stem), picture)
         except (ValueError, OSError) as error:
             self._bad[name] = str(error)
-            return None
-        return {"image": io.BytesIO(picture.data), **example}
+            return None, found
+        return {"image": io.BytesIO(picture.data), **example}, found
 
     def _report(self):
         """Write skipped.txt; raise ValueError where too much is bad."""
@@ -189,6 +212,19 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
             raise ValueError(f"{found} cannot be read, more than 1%: {path} lists them")
         boxes = sum(self._without_area.values())
         print(f"{found} cannot be read, {boxes} boxes are without an area: {path} lists them")
+
+
+def _read_journal(path):
+    """{picture: (when it was changed, its size)} of a preparation that was broken off."""
+    good = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                name, changed, size = json.loads(line)
+            except ValueError:  # the last line, cut off
+                continue
+            good[name] = changed, size
+    return good
 
 
 def _boxes(source, label, picture):

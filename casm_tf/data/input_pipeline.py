@@ -76,21 +76,26 @@ def evaluation_batches(
 
     Yields dicts: images float32 [B, H, W, 3], labels int32 [B], boxes int32 [B, M, 4] (half-open
     x0, y0, x1, y1 in pixels, M of the image with the most, maybe 0) and box_counts int32 [B], how
-    many of an image's M are its own.
+    many of an image's M are its own. Where the data set has masks there are masks bool [B, H, W]
+    and has_mask bool [B] too.
     """
     builder, size = dataset.builder, dataset.image_size
-    needed = tfds.decode.PartialDecoding(datasets.needed(builder.info.features))
+    features = builder.info.features
+    needed = tfds.decode.PartialDecoding(datasets.needed(features, masks=True))
 
     def prepare(example):
-        image, boxes = views.evaluation_view(
-            example["image"], datasets.boxes(dataset, example), size, protocol, resize or size
+        mask, has_mask = datasets.mask(dataset, example)
+        image, boxes, mask = views.evaluation_view(
+            *(example["image"], datasets.boxes(dataset, example)),
+            *(size, protocol, resize or size, mask),
         )
-        return {
+        prepared = {
             "images": dataset.normalise(image),
             "labels": example["label"],
             "boxes": boxes,
             "box_counts": tf.shape(boxes)[0],
         }
+        return prepared if mask is None else {**prepared, "masks": mask, "has_mask": has_mask}
 
     examples = builder.as_dataset(split=dataset.split(split), decoders=needed)
     examples = datasets.labelled(dataset, examples).map(prepare, tf.data.AUTOTUNE)

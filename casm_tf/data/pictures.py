@@ -23,11 +23,13 @@ class Picture:
         data: the bytes of a JPEG or PNG file that TensorFlow decodes to uint8 [H, W, 3].
         size: (width, height) of that.
         size_before: (width, height) as stored, before a rotation that the EXIF asked for.
+        is_as_stored: whether `data` are the file's own bytes.
     """
 
     data: bytes
     size: tuple[int, int]
     size_before: tuple[int, int]
+    is_as_stored: bool
 
 
 def read(path):
@@ -47,7 +49,8 @@ def read(path):
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"more than {Image.MAX_IMAGE_PIXELS} pixels: {image.size}")
             size_before = image.size
-            if not _is_plain(image, data):
+            is_as_stored = _is_plain(image, data)
+            if not is_as_stored:
                 is_jpeg = image.format in _JPEG
                 image.load()
                 data = _encoded(_rgb(ImageOps.exif_transpose(image)), is_jpeg)
@@ -55,7 +58,7 @@ def read(path):
         height, width, _ = decode(data).shape
     except Exception as error:  # Pillow raises whatever a broken file leads it to.
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
-    return Picture(data, (width, height), size_before)
+    return Picture(data, (width, height), size_before, is_as_stored)
 
 
 def decode(data):

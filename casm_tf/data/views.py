@@ -60,8 +60,8 @@ def _window(shape, smallest, draws):
     return tf.cast(tf.stack([y, x, chosen_height, chosen_width]), tf.int32)
 
 
-def evaluation_view(image, boxes, image_size, protocol, resize):
-    """A picture and its boxes as they are scored.
+def evaluation_view(image, boxes, image_size, protocol, resize, mask=None):
+    """A picture, its boxes and its mask as they are scored.
 
     "centre_crop" resizes the shorter side to `resize` pixels and takes the square in the middle;
     boxes keep what is outside of it. "squash" makes the whole picture square.
@@ -69,10 +69,12 @@ def evaluation_view(image, boxes, image_size, protocol, resize):
     Args:
         image: uint8 [H, W, 3].
         boxes: float32 [N, 4], ymin, xmin, ymax, xmax in [0, 1].
+        mask: bool [H, W] or None.
 
     Returns:
-        The image, float32 [image_size, image_size, 3], and int32 boxes [N, 4], half-open x0, y0,
-        x1, y1 in its pixels.
+        The image, float32 [image_size, image_size, 3]; int32 boxes [N, 4], half-open x0, y0, x1, y1
+        in its pixels; and the mask, bool [image_size, image_size]: what the object covers at least
+        half of. None where there was none.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol is {' or '.join(map(repr, PROTOCOLS))}; found {protocol!r}")
@@ -88,11 +90,18 @@ def evaluation_view(image, boxes, image_size, protocol, resize):
             (boxes, shape),
             tf.int32,
         )
-    if image.shape[:2] != (image_size, image_size) or resize != image_size:
-        image = tf.image.resize(image, size, antialias=True)
-        image = image[start[0] : start[0] + image_size, start[1] : start[1] + image_size]
-    image = tf.ensure_shape(tf.cast(image, tf.float32), (image_size, image_size, 3))
-    return image, tf.ensure_shape(moved, (None, 4))
+    resized = image.shape[:2] != (image_size, image_size) or resize != image_size
+
+    def seen(picture):
+        if resized:
+            picture = tf.image.resize(picture, size, antialias=True)
+            picture = picture[start[0] : start[0] + image_size, start[1] : start[1] + image_size]
+        picture = tf.cast(picture, tf.float32)
+        return tf.ensure_shape(picture, (image_size, image_size, picture.shape[-1]))
+
+    if mask is not None:
+        mask = seen(tf.cast(mask, tf.float32)[..., None])[..., 0] >= 0.5
+    return seen(image), tf.ensure_shape(moved, (None, 4)), mask
 
 
 def _boxes_in_crop(boxes, shape, image_size, resize):
