@@ -41,8 +41,11 @@ class Dataset:
     xml: dict[str, pathlib.Path] | None = None
 
     def normalise(self, images):
-        """uint8 [..., 3] -> float32 of mean 0 and deviation 1 over the training split."""
-        return (tf.cast(images, tf.float32) / 255 - self.mean) / self.std
+        """uint8 [..., W, 3] -> float32 of mean 0 and deviation 1 over the training split."""
+        # By rows of 3 W numbers: on a CPU a broadcast over the last three takes ten times as long.
+        mean, std = (np.tile(np.float32(three), images.shape[-2]) for three in (self.mean, self.std))
+        rows = tf.reshape(tf.cast(images, tf.float32), (-1, len(mean)))
+        return tf.reshape((rows / 255 - mean) / std, tf.shape(images))
 
     def denormalise(self, images):
         """What `normalise` was given, float images to uint8 numpy [..., 3]."""

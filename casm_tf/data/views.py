@@ -38,7 +38,7 @@ def random_view(data, image_size, smallest, flip, seed):
         lambda: tf.image.resize(image, size),
     )
     if flip:
-        image = tf.cond(draws[2, 1] < 0.5, lambda: image[:, ::-1], lambda: image)
+        image = tf.cond(draws[2, 1] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
     image.set_shape((*size, 3))
     return image
 
