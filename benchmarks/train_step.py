@@ -5,7 +5,8 @@ the present classifier is the critic, one for the decoder's loss, and backward p
 parameters, also those whose gradients are thrown away; in the order that present PyTorch accepts.
 It runs as shipped and with channels_last. Steps with the present and with a past classifier as the
 critic are timed apart; "mix" is their mean, as with thinning L100. The last line is
-{"ratio_original": {"float32": x, "bfloat16": y}, "ratio_channels_last": {...}, "seconds": {...}}.
+{"ratio_original": {"float32": x, "bfloat16": y}, "ratio_channels_last": {...}, "seconds": {...},
+"draw_share_of_step": what reading one of the snapshots is of a step with a past critic}.
 """
 
 import copy
@@ -45,6 +46,7 @@ def main():
     random = np.random.default_rng(0)
     images = random.normal(size=(FLAGS.batch_size, *[FLAGS.image_size] * 2, 3)).astype(np.float32)
     labels = random.integers(0, _CLASSES, FLAGS.batch_size)
+    draw_seconds = _draw()
     steppers = {
         "float32": _tensorflow_step(images, labels, "float32"),
         "bfloat16": _tensorflow_step(images, labels, "mixed_bfloat16"),
@@ -76,7 +78,24 @@ def main():
         }
         for peer in ("original", "channels_last")
     }
-    print(json.dumps({**ratios, "seconds": medians}))
+    share = draw_seconds / medians["float32"]["past"]
+    print(json.dumps({**ratios, "seconds": medians, "draw_share_of_step": share}))
+
+
+def _draw():
+    """Seconds that reading one of the snapshots takes."""
+    classifier = networks.classifier("resnet50", FLAGS.image_size, _CLASSES)
+    snapshots = Snapshots(classifier, Thinning.named("L100", capacity=FLAGS.snapshots))
+    for _ in range(FLAGS.snapshots):
+        snapshots.store(classifier)
+    numbers = tf.TensorSpec((), tf.int64)
+    draw = tf.function(snapshots.draw).get_concrete_function(numbers)
+    times = []
+    for number in range(20):
+        start = time.perf_counter()
+        draw(tf.constant(number, tf.int64))
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
 
 
 def _tensorflow_step(images, labels, policy):

@@ -73,10 +73,12 @@ def train(
         total=schedule.steps, initial=first - 1, desc=directory.name, unit="step", mininterval=1
     )
     model.reset_metrics()
-    images, since = 0, time.perf_counter()
+    images, waited, since = 0, 0.0, time.perf_counter()
     with writer.as_default(), progress:
         for number in range(first, schedule.steps + 1):
+            asked = time.perf_counter()
             batch = next(batches)
+            waited += time.perf_counter() - asked
             run_train(batch)
             after_step(number)
             step.assign(number)
@@ -89,13 +91,15 @@ def train(
                 averages = model.get_metrics_result()
                 _write("training", averages, number)
                 _write("learning_rate", _learning_rates(model), number)
-                rate = images / (time.perf_counter() - since)
-                _write("speed", {"images_per_second": rate}, number)
+                seconds = time.perf_counter() - since
+                rate, waiting = images / seconds, waited / seconds
+                speed = {"images_per_second": rate, "share_waiting_for_input": waiting}
+                _write("speed", speed, number)
                 progress.set_postfix(
                     {"images/s": f"{rate:.0f}"} | {k: f"{v:.3f}" for k, v in _shown(averages)}
                 )
                 model.reset_metrics()
-                images, since = 0, time.perf_counter()
+                images, waited, since = 0, 0.0, time.perf_counter()
             if validates:
                 for batch in validation_batches:
                     run_test(batch)
@@ -103,10 +107,10 @@ def train(
                 model.reset_metrics()
                 for name, picture in pictures().items():
                     tf.summary.image(name, picture[None], step=number)
-                images, since = 0, time.perf_counter()
+                images, waited, since = 0, 0.0, time.perf_counter()
             if last or number % schedule.checkpoint_every == 0:
                 manager.save(checkpoint_number=number)
-                images, since = 0, time.perf_counter()
+                images, waited, since = 0, 0.0, time.perf_counter()
 
 
 def _images(strategy, batch):

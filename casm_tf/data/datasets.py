@@ -43,7 +43,9 @@ class Dataset:
     def normalise(self, images):
         """uint8 [..., W, 3] -> float32 of mean 0 and deviation 1 over the training split."""
         # By rows of 3 W numbers: on a CPU a broadcast over the last three takes ten times as long.
-        mean, std = (np.tile(np.float32(three), images.shape[-2]) for three in (self.mean, self.std))
+        mean, std = (
+            np.tile(np.float32(three), images.shape[-2]) for three in (self.mean, self.std)
+        )
         rows = tf.reshape(tf.cast(images, tf.float32), (-1, len(mean)))
         return tf.reshape((rows / 255 - mean) / std, tf.shape(images))
 
