@@ -46,6 +46,15 @@ def predict_box(mask, method="volume", alpha=1.0):
     return x0, y0, x0 + width, y0 + height
 
 
+def min_max(mask):
+    """A mask stretched to [0, 1], float64 [H, W]: (m - min m) / (max m - min m), 0 if constant."""
+    mask = np.asarray(mask, np.float64)
+    smallest, largest = mask.min(), mask.max()
+    if smallest == largest:
+        return np.zeros_like(mask)
+    return (mask - smallest) / (largest - smallest)
+
+
 def boxes_in_crop(boxes, image_size, crop, resize=None):
     """Boxes of a photograph in the pixels of its square centre crop, int64 [N, 4], not clipped.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from casm_tf.evaluation.checks import checked_boxes
 from casm_tf.localization import continuous_f1, iou, predict_box
 
 
@@ -35,24 +36,11 @@ class LocalizationEvaluator:
         is given for every batch or for none. Raises ValueError for anything else.
         """
         masks = np.asarray(masks, np.float32)
-        boxes = [np.asarray(image_boxes) for image_boxes in boxes]
-        if masks.ndim != 3 or len(masks) != len(boxes):
-            raise ValueError(
-                "masks are [batch, height, width] with boxes for each; "
-                f"found shape {list(masks.shape)} and boxes for {len(boxes)}"
-            )
+        boxes = checked_boxes(boxes, masks)
         if correct is not None and np.shape(correct) != (len(masks),):
             raise ValueError(
                 f"correct is [{len(masks)}], one an image; found shape {list(np.shape(correct))}"
             )
-        for image_boxes in boxes:
-            shape, dtype = image_boxes.shape, image_boxes.dtype
-            if len(shape) != 2 or shape[0] < 1 or shape[1] != 4 or dtype.kind not in "iu":
-                raise ValueError(
-                    "an image's boxes are integers [N, 4] with N of at least 1; "
-                    f"found {dtype} {list(shape)}"
-                )
-
         for index, (mask, image_boxes) in enumerate(zip(masks, boxes, strict=True)):
             image_boxes = image_boxes.tolist()
             predicted = predict_box(mask, self.method, self.alpha)

@@ -1,0 +1,64 @@
+"""PxAP of Choe et al. (2020): how well a mask ranks the pixels of an image."""
+
+import numpy as np
+
+from casm_tf.evaluation.checks import checked_masks
+from casm_tf.evaluation.max_box_acc import THRESHOLDS
+from casm_tf.localization import min_max
+
+_EDGES = np.append(THRESHOLDS, 1.0)
+
+
+class PxAP:
+    """The pixel-wise average precision of masks, over the pixels of all images together.
+
+    Masks are stretched to [0, 1] (`min_max`; a constant one becomes zeros). With the precision P(t)
+    and the recall R(t) of the pixels of at least t, and t falling from 1 by steps of 0.001 to 0,
+
+        PxAP = sum over t of P(t) (R(t) - R(t + 0.001)),    R(1.001) = 0.
+    """
+
+    def __init__(self):
+        # By truth, then by the largest threshold that a pixel reaches.
+        self._pixels = np.zeros((2, len(_EDGES)), int)
+
+    def accumulate(self, masks, truths):
+        """Take in a batch: masks, float [B, H, W] in [0, 1], and true ones of the same shape.
+
+        Of these a pixel is 0 or 1, of any type. Raises ValueError for anything else.
+        """
+        masks = checked_masks(masks)
+        truths = np.asarray(truths)
+        if truths.shape != masks.shape:
+            raise ValueError(
+                f"true masks are {list(masks.shape)} like the masks; found {list(truths.shape)}"
+            )
+        if not np.all((truths == 0) | (truths == 1)):
+            raise ValueError(
+                f"true masks are 0 or 1; found {np.min(truths):g} to {np.max(truths):g}"
+            )
+        for mask, truth in zip(masks, truths, strict=True):
+            bins = _bins(min_max(mask)) + len(_EDGES) * truth.astype(int)
+            counts = np.bincount(bins.ravel(), minlength=self._pixels.size)
+            self._pixels += counts.reshape(self._pixels.shape)
+
+    def precision_recall(self):
+        """P and R, float [1001] each, t falling from 1 to 0; P is 1 where no pixel reaches t."""
+        false, true = self._pixels[:, ::-1].cumsum(axis=1)
+        if not true[-1]:
+            raise ValueError("PxAP has seen no pixel of an object")
+        return np.where(true + false, true / np.maximum(1, true + false), 1.0), true / true[-1]
+
+    def compute(self):
+        """{"PxAP"}, in [0, 1]; ValueError if no true mask had a pixel."""
+        precision, recall = self.precision_recall()
+        return {"PxAP": float(precision @ np.diff(recall, prepend=0))}
+
+
+def _bins(mask):
+    """For each pixel the number of the last edge that it reaches, int [H, W]."""
+    # np.searchsorted(_EDGES, mask, "right") - 1, five times as fast: rounding errs by one at most.
+    bins = (1000 * mask).astype(int)
+    bins -= mask < _EDGES[bins]
+    bins += mask >= np.append(_EDGES[1:], np.inf)[bins]
+    return bins

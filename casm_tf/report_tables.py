@@ -1,0 +1,171 @@
+"""The tables of a report: what each measure means, which way is better, and who is best."""
+
+import math
+from html import escape
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Measure(NamedTuple):
+    """What a key of evaluation.json is called, which way is better ("lower", "higher", "")."""
+
+    title: str
+    better: str
+    meaning: str
+
+
+_ACCURACY = "share of images the classifier is right on"
+MEASURES = {
+    "Localization": {
+        "LE": Measure(
+            "LE", "lower", "share of images whose box has an IoU of at most 0.5 with every true box"
+        ),
+        "LE_mean_rule": Measure(
+            "LE, mean rule",
+            "lower",
+            "LE where the box is taken from the mask's pixels above its mean, as the paper writes",
+        ),
+        "OM": Measure("OM", "lower", "share of images that are mislocalized or misclassified"),
+        "OM_mean_rule": Measure("OM, mean rule", "lower", "OM with the boxes of LE, mean rule"),
+        "F1": Measure(
+            "F1", "higher", "overlap of the mask, as it is, with the best true box; mean of images"
+        ),
+        "MaxBoxAcc": Measure(
+            "MaxBoxAcc",
+            "higher",
+            "share of images whose box has an IoU of at least 0.5, at the best threshold for all",
+        ),
+        "MaxBoxAccV2": Measure(
+            "MaxBoxAccV2", "higher", "the same, mean of the IoUs 0.3, 0.5 and 0.7"
+        ),
+        "PxAP": Measure(
+            "PxAP", "higher", "area under the precision-recall curve of the object's pixels"
+        ),
+        "pointing_game": Measure(
+            "pointing game", "higher", "share of images whose most salient pixel is in a true box"
+        ),
+    },
+    "Perturbation": {
+        "saliency_metric": Measure(
+            "saliency metric",
+            "lower",
+            "log of the box's share of the image minus log of the class's probability in the box",
+        ),
+        "insertion": Measure(
+            "insertion", "higher", "mean probability of the class as salient pixels are put in"
+        ),
+        "deletion": Measure(
+            "deletion", "lower", "mean probability of the class as salient pixels are taken out"
+        ),
+    },
+    "Accuracy": {
+        "top1_before": Measure("before alternation", "", f"{_ACCURACY}, before it saw masks"),
+        "top1": Measure("original", "", _ACCURACY),
+        "top1_masked_in": Measure("masked in", "higher", "... when only the salient is left"),
+        "top1_masked_out": Measure("masked out", "lower", "... when the salient is taken away"),
+        "top1_inpainted": Measure("inpainted", "lower", "... and the place is filled"),
+    },
+    "Mask statistics": {
+        "mask_mean": Measure("mean", "", "share of an image that is salient"),
+        "mask_std": Measure("deviation", "", "standard deviation of that share between images"),
+        "mask_entropy": Measure("entropy", "", "mean of -m log2 m in bits; 0 where all is 0 or 1"),
+        "mask_tv": Measure("total variation", "", "mean squared difference between neighbours"),
+    },
+    "Cost": {
+        "forward_passes": Measure("forward passes", "lower", "passes through a network a mask"),
+        "seconds_per_image": Measure("seconds", "lower", "time a mask takes, in s an image"),
+    },
+}
+_ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "": ""}
+
+
+def method_title(name):
+    """A method's key of evaluation.json for people."""
+    return "CASM" if name == "casm" else name.replace("_", " ")
+
+
+def check_finite(methods):
+    """Raise ValueError unless `methods` are {method: {measure: finite number}}."""
+    for method, values in methods.items():
+        if not isinstance(values, dict):
+            raise ValueError(f"{method}: a method has {{measure: number}}; found {values!r}")
+        for key, value in values.items():
+            if not (isinstance(value, Real) and math.isfinite(value)):
+                raise ValueError(f"{method}, {key}: a finite number is expected; found {value!r}")
+
+
+def tables(methods):
+    """Tables of methods x measures, one a group of measures; a group nobody has is left out.
+
+    `methods` are {method: {measure: number}}. Measures that are not in `MEASURES` come in a table
+    of their own. The best values of a column are marked where one way is better and methods differ.
+    """
+    known = {key for group in MEASURES.values() for key in group}
+    keys = dict.fromkeys(key for values in methods.values() for key in values)
+    others = {key: Measure(key, "", "") for key in keys if key not in known}
+    parts = []
+    for caption, group in {**MEASURES, "Other measures": others}.items():
+        present = {key: measure for key, measure in group.items() if key in keys}
+        if present:
+            parts.append(_table(caption, present, methods))
+    return "".join(parts)
+
+
+def _table(caption, measures, methods):
+    methods = {name: values for name, values in methods.items() if measures.keys() & values.keys()}
+    head = "".join(
+        f'<th scope="col">{escape(measure.title)}{_direction(measure.better)}</th>'
+        for measure in measures.values()
+    )
+    columns = [_column(key, measure, methods) for key, measure in measures.items()]
+    rows = "".join(
+        f'<tr><th scope="row">{escape(method_title(name))}</th>{"".join(cells)}</tr>'
+        for name, *cells in zip(methods, *columns, strict=True)
+    )
+    meanings = "".join(
+        f"<dt>{escape(measure.title)}</dt><dd>{escape(measure.meaning)}</dd>"
+        for measure in measures.values()
+        if measure.meaning
+    )
+    if meanings:
+        meanings = f"<details><summary>What the columns mean</summary><dl>{meanings}</dl></details>"
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{caption}"><table>'
+        f'<caption>{caption}</caption><thead><tr><th scope="col">method</th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>{meanings}"
+    )
+
+
+def _column(key, measure, methods):
+    """The cells of a column, the best ones marked."""
+    numbers = {name: _number(key, values[key]) for name, values in methods.items() if key in values}
+    best = set()
+    if measure.better and len(set(numbers.values())) > 1:
+        choose = min if measure.better == "lower" else max
+        # What is printed alike is alike.
+        best = {numbers[choose(numbers, key=lambda name: methods[name][key])]}
+    for name in methods:
+        number = numbers.get(name, "\N{EN DASH}")
+        if number in best:
+            yield f'<td class="best">{number}<span class="unseen"> best</span></td>'
+        else:
+            yield f"<td>{number}</td>"
+
+
+def _number(key, value):
+    """Three decimals, or of costs three significant digits."""
+    if key in MEASURES["Cost"]:
+        return np.format_float_positional(value, 3, unique=False, fractional=False, trim="-")
+    return f"{value:.3f}"
+
+
+def _direction(better):
+    """An arrow for who sees it, words for who does not."""
+    if not better:
+        return ""
+    return (
+        f'&nbsp;<span aria-hidden="true">{_ARROWS[better]}</span>'
+        f'<span class="unseen">, {better} is better</span>'
+    )
