@@ -133,8 +133,8 @@ def write_report(
         _section(
             "All methods",
             "<p>The best value of a column is bold on a tint. The arrow says which way is better; "
-            "a column without one is not ranked. A trivial mask, say of the whole image, can be best "
-            "in a single column: read them together.</p>",
+            "a column without one is not ranked. A trivial mask, say of the whole image, may win a "
+            "single column: read them together.</p>",
             report_tables.tables(methods),
         ),
         _figure(figure),

@@ -148,3 +148,29 @@ def test_mask_grid_has_every_image_above_its_mask():
     assert (grid[32:64, :24] == grey[0]).all()
     expected = np.round(0.3 * grey[1] + 0.7 * np.array([230, 159, 0]))
     assert np.abs(grid[32:64, 26:50] - expected).max() <= 1
+
+
+def test_a_scored_image_is_beside_its_mask():
+    png = np.frombuffer(figures.scored_image(IMAGES[0], MASKS[0], [], None), np.uint8)
+    picture = cv2.cvtColor(cv2.imdecode(png, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    tiles = figures.mask_grid(IMAGES[:1], MASKS[:1])[:64, :24].repeat(8, axis=0).repeat(8, axis=1)
+    assert picture.shape == (256, 192 + 6 + 192, 3)
+    assert np.array_equal(picture[:, :192], tiles[:256])
+    assert np.array_equal(picture[:, -192:], tiles[256:])
+
+
+def test_a_scored_image_has_both_boxes_on_both_tiles():
+    black = np.zeros((32, 24, 3), np.uint8)
+    boxes = np.array([[4, 8, 12, 20]])
+    png = figures.scored_image(black, np.zeros((32, 24)), boxes, (6, 22, 18, 30))
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    for tile in (picture[:, :192], picture[:, -192:]):
+        for color, expected in (
+            (figures.GROUND_TRUTH_COLOR, [32, 64, 96, 160]),
+            (figures.PREDICTED_COLOR, [48, 176, 144, 240]),
+        ):
+            rgb = [int(color[start : start + 2], 16) for start in (1, 3, 5)]
+            rows, columns = np.nonzero((tile == rgb).all(axis=-1))
+            found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            # The lines are three pixels wide, half of that outside the box.
+            assert np.abs(np.subtract(found, expected)).max() <= 2
