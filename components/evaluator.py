@@ -1,7 +1,8 @@
-"""Score a run's masks and draw them: python -m components.evaluator --run_dir=runs/demo
+"""Score a run's masks, compare and draw them: python -m components.evaluator --run_dir=runs/demo
 
-Writes evaluation.json (CASM, the full image and the centre box, on the same images by the same
-evaluators) and figure.png (the paper's Figure 2), and prints the table.
+Writes evaluation.json (CASM and what it is compared with, on the same images by the same
+evaluators), figure.png (the paper's Figure 2) and report.html (all of it on one page, with curves),
+and prints the table and the three numbers that matter.
 """
 
 import json
@@ -12,13 +13,12 @@ import casm_tf.quiet  # noqa: F401  (before TensorFlow)
 # isort: split
 
 import keras
-import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from casm_tf import baselines, figures, files, networks, objectives, program, run_directory
+from casm_tf import classifiers, figures, files, networks, program, report, run_directory
+from casm_tf.comparison import COMPARED, Comparison, Method
 from casm_tf.data import input_pipeline, views
-from casm_tf.evaluation import Accuracy, LocalizationEvaluator, MaskStatistics
 
 FLAGS = flags.FLAGS
 
@@ -41,13 +41,36 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("batch_size", 128, "Images a forward pass.", lower_bound=1)
 flags.DEFINE_float("alpha", 1.0, "Of the rule 'alpha times the mean' for boxes.", lower_bound=0)
+flags.DEFINE_list(
+    "compared",
+    list(COMPARED),
+    "What CASM is compared with. The maps are of the classifier before the alternation.",
+)
+flags.DEFINE_list(
+    "runs", [], "Other runs whose masks are compared too, such as runs/f (thinning F)."
+)
+flags.DEFINE_list(
+    "classifiers",
+    [],
+    "Trained classifiers that look at the masks (Figure 3): ARCHITECTURE:FILE, "
+    "keras.applications.NAME:FILE or .keras files.",
+)
+flags.DEFINE_integer(
+    "perturbation_steps",
+    0,
+    "Of insertion and deletion: each takes so many forward passes an image and a method. 0 leaves "
+    "them out.",
+    lower_bound=0,
+)
+
 
 _COLUMNS = {
     "LE": "LE",
     "LE_mean_rule": "LE (mean)",
     "OM": "OM",
     "F1": "F1",
-    "top1": "top-1",
+    "MaxBoxAcc": "MaxBox",
+    "PxAP": "PxAP",
     "top1_masked_in": "in",
     "top1_masked_out": "out",
     "mask_mean": "size",
@@ -62,20 +85,20 @@ def main():
     run_dir = pathlib.Path(FLAGS.run_dir)
     output_dir = pathlib.Path(FLAGS.output_dir or run_dir)
     with program.blaming("run_dir"):
-        run = run_directory.read(run_dir)["flags"]
-        model = keras.models.load_model(run_dir / "model.keras", compile=False)
-    with program.blaming("data_dir"):
-        dataset = input_pipeline.open_dataset(
-            run["dataset"],
-            FLAGS.data_dir or run["data_dir"],
-            # A run may be older than these flags.
-            **{name: run.get(name) for name in ("image_dir", "boxes", "masks", "image_size")},
-        )
-        if run.get("classes"):
-            dataset = input_pipeline.of_classes(dataset, run["classes"])
+        run = run_directory.read(run_dir)
+    dataset = _dataset(run["flags"])
     with program.blaming("run_dir"):
-        before = networks.classifier(run["classifier"], dataset.image_size, len(dataset.labels))
+        model = _mask_model(run_dir, dataset)
+        before = networks.classifier(
+            run["flags"]["classifier"], dataset.image_size, len(dataset.labels)
+        )
         networks.load_weights(before, run_dir / run_directory.FIRST_CLASSIFIER)
+    with program.blaming("runs"):
+        others = {pathlib.Path(path).name: _mask_model(path, dataset) for path in FLAGS.runs}
+    with program.blaming("classifiers"):
+        observers = classifiers.load_all(FLAGS.classifiers, dataset)
+    with program.blaming("compared"):
+        compared = {name: Method.named(name, before) for name in FLAGS.compared}
     if FLAGS.resize and FLAGS.resize < dataset.image_size:
         raise program.UserError(
             f"--resize: {FLAGS.resize} is less than the crop's {dataset.image_size}"
@@ -83,38 +106,99 @@ def main():
     with program.blaming("output_dir"):
         files.check_writable(output_dir)
 
-    size = dataset.image_size
-    scores = {"casm": _Scores(), "full_image": _Scores(), "centre_box": _Scores()}
-    batches = input_pipeline.evaluation_batches(
-        dataset, FLAGS.split, FLAGS.batch_size, FLAGS.protocol, FLAGS.resize
+    methods = {name: Method.of_model(other) for name, other in {"casm": model, **others}.items()}
+    comparison = Comparison(
+        *(dataset, methods | compared, model, before, observers),
+        *(FLAGS.alpha, FLAGS.perturbation_steps),
     )
-    before_accuracy, first = Accuracy(), None
-    for batch in tqdm(batches, desc=f"scoring {FLAGS.split}", unit="batch"):
-        images, labels = batch["images"].numpy(), batch["labels"].numpy()
-        counts = batch["box_counts"].numpy()
-        boxes = [padded[:n] for padded, n in zip(batch["boxes"].numpy(), counts, strict=True)]
-        outputs = model.predict_on_batch(images)
-        before_accuracy.accumulate(labels, clean=_classes(before.predict_on_batch(images)))
-        masks = {
-            "casm": outputs["mask"][..., 0],
-            "full_image": np.stack([baselines.full_image(size, size)] * len(images)),
-            "centre_box": np.stack([baselines.centre_box(size, size)] * len(images)),
-        }
-        for name, score in scores.items():
-            score.accumulate(model, images, labels, boxes, outputs["logits"], masks[name])
-        if first is None:
-            first = (dataset.denormalise(images), masks["casm"], boxes)
+    with program.blaming("run_dir", ValueError):
+        batches = input_pipeline.evaluation_batches(
+            dataset, FLAGS.split, FLAGS.batch_size, FLAGS.protocol, FLAGS.resize
+        )
+        for batch in tqdm(batches, desc=f"scoring {FLAGS.split}", unit="batch"):
+            comparison.accumulate(batch)
+        if not comparison.images:
+            raise ValueError(f"the split {FLAGS.split!r} of its data has no image")
+        results = {"protocol": _protocol(), **comparison.compute()}
 
-    results = {"protocol": _protocol()}
-    results |= {name: score.compute() for name, score in scores.items()}
-    results["casm"]["top1_before"] = before_accuracy.compute()["top1"]
     output_dir.mkdir(parents=True, exist_ok=True)
+    first = (part[:_FIGURE_COLUMNS] for part in comparison.first)
+    figures.figure_2(*first, output_dir / "figure.png")
+    report.write_report(
+        output_dir / "report.html",
+        f"Masks of {run_dir.name}",
+        {name: _without_classifiers(values) for name, values in results.items()},
+        dataset=run["flags"]["dataset"],
+        split=FLAGS.split,
+        images=comparison.images,
+        figure=output_dir / "figure.png",
+        classifiers={
+            name: values["classifiers"]
+            for name, values in results.items()
+            if "classifiers" in values
+        },
+        examples=comparison.examples,
+        made=_made(run),
+        **comparison.curves(),
+    )
     with files.replacing(output_dir / "evaluation.json") as path:
         path.write_text(json.dumps(results, indent=2) + "\n")
-    figures.figure_2(*(part[:_FIGURE_COLUMNS] for part in first), output_dir / "figure.png")
     _print_table(results)
-    print(f"top-1 before the alternation: {results['casm']['top1_before']:.3f}")
-    print(f"made  {output_dir / 'evaluation.json'} and {output_dir / 'figure.png'}")
+    print(f"made  evaluation.json, figure.png and report.html in {output_dir}")
+    print(f"next  open {output_dir / 'report.html'} in a browser")
+
+
+def _dataset(settings):
+    """The data that a run's flags name."""
+    with program.blaming("data_dir"):
+        dataset = input_pipeline.open_dataset(
+            settings["dataset"],
+            FLAGS.data_dir or settings["data_dir"],
+            # A run may be older than these flags.
+            **{name: settings.get(name) for name in ("image_dir", "boxes", "masks", "image_size")},
+        )
+        if settings.get("classes"):
+            dataset = input_pipeline.of_classes(dataset, settings["classes"])
+    return dataset
+
+
+def _mask_model(run_dir, dataset):
+    """A run's model.keras. Raises ValueError where it is for other images or classes."""
+    model = keras.models.load_model(pathlib.Path(run_dir) / "model.keras", compile=False)
+    found = model.input_shape[1], model.output["logits"].shape[1]
+    expected = dataset.image_size, len(dataset.labels)
+    if found != expected:
+        raise ValueError(
+            f"{run_dir} is for images of {found[0]} pixels and {found[1]} classes; "
+            f"the data have {expected[0]} and {expected[1]}"
+        )
+    return model
+
+
+def _without_classifiers(values):
+    if isinstance(values, str):  # the protocol
+        return values
+    return {key: value for key, value in values.items() if key != "classifiers"}
+
+
+def _made(run):
+    """How this can be made again."""
+    trained = ("thinning", "score", "classifier", "lambda_size", "steps", "seed")
+    given = [f"--{name}={value}" for name, value in _given_flags().items()]
+    return {
+        "command": " ".join(["python -m components.evaluator", *given]),
+        "training": ", ".join(f"{name} {run['flags'][name]}" for name in trained),
+        "versions": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
+    }
+
+
+def _given_flags():
+    """{flag: value} of this program's flags that are not at their default."""
+    return {
+        flag.name: ",".join(flag.value) if isinstance(flag.value, list) else flag.value
+        for flag in FLAGS.get_flags_for_module("__main__")
+        if not flag.using_default_value
+    }
 
 
 def _protocol():
@@ -124,54 +208,29 @@ def _protocol():
     return FLAGS.protocol
 
 
-class _Scores:
-    """All that is measured of one kind of masks; images without a box are not localized."""
-
-    def __init__(self):
-        self.has_boxes = False
-        self.localization = LocalizationEvaluator()
-        self.mean_rule = LocalizationEvaluator("mean", FLAGS.alpha)
-        self.statistics = MaskStatistics()
-        self.accuracy = Accuracy()
-
-    def accumulate(self, model, images, labels, boxes, logits, masks):
-        """Take in a batch; the classifier sees the images with and without what is salient."""
-        right = logits.argmax(-1) == labels
-        with_box = np.flatnonzero([len(image_boxes) for image_boxes in boxes])
-        if with_box.size:
-            self.has_boxes = True
-            chosen = (masks[with_box], [boxes[index] for index in with_box], right[with_box])
-            self.localization.accumulate(*chosen)
-            self.mean_rule.accumulate(*chosen)
-        self.statistics.accumulate(masks)
-        views = {
-            "masked_in": objectives.masked_in(images, masks[..., None]),
-            "masked_out": objectives.masked_out(images, masks[..., None]),
-        }
-        classes = {view: _classes(model.predict_on_batch(seen)) for view, seen in views.items()}
-        self.accuracy.accumulate(labels, clean=logits.argmax(-1), **classes)
-
-    def compute(self):
-        results = {**self.accuracy.compute(), **self.statistics.compute()}
-        if self.has_boxes:
-            mean_rule = self.mean_rule.compute()
-            results |= self.localization.compute()
-            results |= {"LE_mean_rule": mean_rule["LE"], "OM_mean_rule": mean_rule["OM"]}
-        return results
-
-
-def _classes(outputs):
-    """The predicted classes, integers [B]."""
-    return outputs["logits"].argmax(-1)
-
-
 def _print_table(results):
     columns = {key: title for key, title in _COLUMNS.items() if key in results["casm"]}
-    print(f"\n{'':12}" + "".join(f"{title:>10}" for title in columns.values()))
+    print(f"\n{'':16}" + "".join(f"{title:>10}" for title in columns.values()))
     for name, values in results.items():
         if name != "protocol":
-            print(f"{name:12}" + "".join(f"{values[key]:10.3f}" for key in columns))
-    print()
+            print(f"{name:16}" + "".join(f"{values[key]:10.3f}" for key in columns))
+    casm = results["casm"]
+    print(f"\ntop-1 {casm['top1']:.3f}, before the alternation {casm['top1_before']:.3f}")
+    for key, best in [("LE", min), ("F1", max), ("PxAP", max)]:
+        if key in casm:
+            others = {
+                name: v[key] for name, v in results.items() if name not in ("protocol", "casm")
+            }
+            rival = best(others, key=others.get, default="casm")
+            ahead = best(casm[key], others.get(rival, casm[key])) == casm[key]
+            print(
+                f"{key:5}{casm[key]:.3f}"
+                + (
+                    "  ahead of every other row"
+                    if ahead
+                    else f"  {rival} is ahead: {others[rival]:.3f}"
+                )
+            )
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from casm_tf.evaluation.insertion_deletion import (
 )
 from casm_tf.evaluation.localization_error import LocalizationEvaluator
 from casm_tf.evaluation.mask_statistics import MaskStatistics
-from casm_tf.evaluation.max_box_acc import MaxBoxAcc
+from casm_tf.evaluation.max_box_acc import THRESHOLDS, MaxBoxAcc
 from casm_tf.evaluation.pointing_game import PointingGame
 from casm_tf.evaluation.px_ap import PxAP
 from casm_tf.evaluation.saliency_metric import SaliencyMetric, crop_to_boxes
 
 __all__ = [
+    "THRESHOLDS",
     "Accuracy",
     "InsertionDeletion",
     "LocalizationEvaluator",
