@@ -32,7 +32,7 @@ _TYPEFACES = {
 }
 _LARGEST_ROTATION = 15  # degrees
 # Of the training split's pixels in [0, 1], red, green and blue.
-_MEAN, _STD = (0.477, 0.431, 0.410), (0.250, 0.225, 0.234)
+_MEAN, _STD = (0.477, 0.432, 0.410), (0.250, 0.226, 0.235)
 
 
 class LetterScenes(tfds.core.GeneratorBasedBuilder):
