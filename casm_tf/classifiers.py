@@ -108,9 +108,13 @@ def accumulate(classifiers, accuracies, images, labels, masks, dataset):
 
 def _function(model):
     """Images -> predicted classes; a model that gives its maps too does not hand them over."""
-    outputs = model.output["logits"] if isinstance(model.output, dict) else model.output
-    model = keras.Model(model.input, outputs)
+    model = keras.Model(model.input, _logits(model))
     return lambda images: model.predict_on_batch(images).argmax(-1)
+
+
+def _logits(model):
+    """A model's symbolic logits, or None."""
+    return model.output.get("logits") if isinstance(model.output, dict) else model.output
 
 
 def _saved(path, dataset):
@@ -119,21 +123,20 @@ def _saved(path, dataset):
         raise FileNotFoundError(f"there is no file {path}")
     try:
         model = keras.models.load_model(path, compile=False)
-        shape, outputs = model.input_shape, model.output_shape
     except Exception as error:  # Keras raises what the file's contents lead it to.
         raise ValueError(f"{path} is not a whole model in Keras's format") from error
-    if isinstance(outputs, dict):
-        outputs = outputs.get("logits")
-    if not isinstance(outputs, tuple) or len(outputs) != 2:
-        raise ValueError(f"{path} does not give logits; found outputs {model.output_shape}")
+    shape = list(getattr(getattr(model, "input", None), "shape", ()))[1:]
     size = dataset.image_size
-    if len(shape) != 4 or any(
+    if len(shape) != 3 or any(
         found not in (None, expected)
-        for found, expected in zip(shape[1:], (size, size, 3), strict=True)
+        for found, expected in zip(shape, (size, size, 3), strict=True)
     ):
-        raise ValueError(f"{path} is for images {list(shape[1:])}; these are {[size, size, 3]}")
-    if outputs[1] != len(dataset.labels):
-        raise _other_classes(path, outputs[1], len(dataset.labels))
+        raise ValueError(f"{path} is for inputs {shape}; the images are {[size, size, 3]}")
+    if len(getattr(_logits(model), "shape", ())) != 2:
+        raise ValueError(f"{path} does not give logits, [batch, classes]")
+    classes = _logits(model).shape[1]
+    if classes != len(dataset.labels):
+        raise _other_classes(path, classes, len(dataset.labels))
     return model
 
 
@@ -170,28 +173,28 @@ def _application(text, dataset):
 
 def _load_weights(model, path):
     """As `networks.load_weights`; tells where only the number of classes is another."""
+    if pathlib.Path(path).is_file() and not h5py.is_hdf5(path):
+        raise ValueError(f"{path} is not a whole HDF5 file")
     try:
         networks.load_weights(model, path)
     except ValueError as error:
-        found, expected = _classes_in(path, model), _logits_shape(model)[-1]
+        found, expected = _classes_in(path, model), _logits(model).shape[1]
         if found is None or found == expected:
             raise
         raise _other_classes(path, found, expected) from error
 
 
-def _logits_shape(model):
-    shape = model.output_shape
-    return shape["logits"] if isinstance(shape, dict) else shape
-
-
 def _classes_in(path, model):
     """How many classes the weights in a file are for, if it is that in which they do not fit."""
     shapes = collections.Counter()
+
+    def count(_, item):
+        if isinstance(item, h5py.Dataset):
+            shapes[item.shape] += 1
+
     with h5py.File(path) as file:
-        file.visititems(
-            lambda _, item: shapes.update([item.shape] * isinstance(item, h5py.Dataset))
-        )
-    # A kernel and a bias: their last dimension is the classes'.
+        file.visititems(count)
+    # The kernel and the bias of the last layer: their last dimension is the classes'.
     others = shapes - collections.Counter(tuple(weight.shape) for weight in model.weights)
     last = {shape[-1] for shape in others if shape}
     return last.pop() if len(last) == 1 else None

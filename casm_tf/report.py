@@ -164,18 +164,14 @@ def _headlines(methods):
     """The three numbers that matter, of CASM, each beside that of a box in the centre."""
     casm, centre = methods["casm"], methods.get("centre_box", {})
     keys = [key for key in ("LE", "F1", "PxAP" if "PxAP" in casm else "OM") if key in casm]
-    numbers = []
+    numbers = ""
     for key in keys:
-        numbers.append(
-            f'<div><h3>{key}</h3><p class="number">{casm[key]:.3f}</p><p>{_HEADLINES[key]}</p>'
-            + (
-                f'<p class="quiet">A box in the centre: {centre[key]:.3f}</p>'
-                if key in centre
-                else ""
-            )
-            + "</div>"
-        )
-    return numbers and _section("CASM in short", f'<div class="numbers">{"".join(numbers)}</div>')
+        numbers += f'<div><h3>{key}</h3><p class="number">{casm[key]:.3f}</p>'
+        numbers += f"<p>{_HEADLINES[key]}</p>"
+        if key in centre:
+            numbers += f'<p class="quiet">A box in the centre: {centre[key]:.3f}</p>'
+        numbers += "</div>"
+    return numbers and _section("CASM in short", f'<div class="numbers">{numbers}</div>')
 
 
 def _figure(figure):

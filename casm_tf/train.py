@@ -25,7 +25,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "dataset",
     "digit_scenes/full",
-    "digit_scenes/full or digit_scenes/tiny, made on the spot; image_folder; or a name of TFDS's.",
+    "digit_scenes or letter_scenes, /full or /tiny, made on the spot; image_folder; or a name of "
+    "TFDS's.",
 )
 flags.DEFINE_string(
     "image_dir",

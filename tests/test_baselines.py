@@ -116,37 +116,39 @@ def test_a_constant_map_becomes_zeros(name):
     assert (mask == 0).all()
 
 
-NETWORKS = {  # a classifier of each head
-    name: networks.classifier(name, 32, 3) for name in ("small_resnet", "keras_resnet50")
-}
+@pytest.fixture(scope="module")
+def small_resnet():
+    keras.utils.set_random_seed(0)
+    return networks.classifier("small_resnet", 32, 3)
 
 
 @pytest.mark.parametrize("name", baselines.METHODS)
 @hypothesis.given(seed=st.integers(0, 2**31), scale=st.sampled_from([1e-3, 1, 50]))
 @hypothesis.settings(max_examples=5)
-def test_masks_reach_from_0_to_1_whatever_else_is_in_the_batch(name, seed, scale):
-    keras.utils.set_random_seed(0)
-    network = NETWORKS["small_resnet"]
+def test_masks_reach_from_0_to_1_whatever_else_is_in_the_batch(small_resnet, name, seed, scale):
     draws = np.random.default_rng(seed)
     images = (scale * draws.normal(size=(3, 32, 32, 3))).astype(np.float32)
     classes = draws.integers(0, 3, 3)
-    masks = baselines.METHODS[name](network, images, classes)
+    masks = baselines.METHODS[name](small_resnet, images, classes)
     assert masks.shape == (3, 32, 32)
     assert masks.dtype == np.float32
     for mask in masks:
         assert mask.min() == 0
         assert mask.max() == 1 or (mask == 0).all()
-    alone = baselines.METHODS[name](network, images[1:2], classes[1:2])
+    alone = baselines.METHODS[name](small_resnet, images[1:2], classes[1:2])
     assert alone[0] == pytest.approx(masks[1], abs=1e-3)
 
 
-def test_cam_finds_the_dense_layer_of_kerass_resnet():
-    images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
-    network = NETWORKS["keras_resnet50"]
-    last_map = network(images)["maps"][-1].numpy()
-    # 32x32 images have a last map of one pixel, of which no mask can be made.
-    assert last_map.shape[1:3] == (1, 1)
-    assert (baselines.cam(network, images, [2]) == 0).all()
+def test_cam_knows_the_dense_layer_of_kerass_resnet():
+    """64x64 images have a last map of 2x2, whose pixels are the mask's corners."""
+    keras.utils.set_random_seed(0)
+    network = networks.classifier("keras_resnet50", 64, 3)
+    images = keras.random.normal((1, 64, 64, 3)).numpy()
+    last_map = network(images)["maps"][-1].numpy()[0]
+    expected = last_map @ network.get_layer("predictions").kernel.numpy()[:, 2]
+    expected = (expected - expected.min()) / np.ptp(expected)
+    mask = baselines.cam(network, images, [2])[0]
+    assert mask[::63, ::63] == pytest.approx(expected, abs=1e-4)
 
 
 def test_classes_are_one_an_image():

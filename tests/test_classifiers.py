@@ -111,13 +111,20 @@ def test_files_that_are_not_there(text):
         classifiers.load(text, DATASET)
 
 
+def test_files_of_something_else(tmp_path):
+    file = tmp_path / "small.weights.h5"
+    file.write_bytes(b"not weights")
+    with pytest.raises(ValueError, match=f"{file} is not a whole HDF5 file"):
+        classifiers.load(f"small_resnet:{file}", DATASET)
+
+
 def test_saved_models_that_do_not_fit(tmp_path):
     file = tmp_path / "model.keras"
     file.write_bytes(b"not a model")
     with pytest.raises(ValueError, match=f"{file} is not a whole model"):
         classifiers.load(str(file), DATASET)
     linear(size=16).save(file)
-    with pytest.raises(ValueError, match=r"is for images \[16, 16, 3\]; these are \[32, 32, 3\]"):
+    with pytest.raises(ValueError, match=r"is for inputs \[16, 16, 3\]; the images are \[32"):
         classifiers.load(str(file), DATASET)
     linear(outputs=lambda logits: {"mask": logits}).save(file)
     with pytest.raises(ValueError, match=f"{file} does not give logits"):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from casm_tf.data import digit_scenes, input_pipeline
+from casm_tf.data import digit_scenes, input_pipeline, scenes
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_digits_and_photographs_are_split_before_scenes_are_made():
     digits = [digit_scenes._digits_of(split, seed=0) for split in digit_scenes._DIGITS]
     assert sum(map(len, digits)) == len(set().union(*digits)) == 1797
     photograph = np.arange(100 * 7).reshape(7, 100)
-    strips = [digit_scenes._strip(photograph, *ends) for ends in digit_scenes._STRIPS.values()]
+    strips = [scenes._strip(photograph, *ends) for ends in scenes._STRIPS.values()]
     pixels = [set(strip.flat) for strip in strips]
     assert len(set().union(*pixels)) == sum(map(len, pixels)) == photograph.size
 
@@ -50,9 +50,9 @@ def test_scenes_depend_on_the_seed_and_the_index_alone():
     builder_config = digit_scenes.DigitScenes.builder_configs["tiny"]
 
     class Generator:
-        def __init__(self, seed, scenes):
-            self.builder_config = digit_scenes.DigitScenesConfig(
-                name="any", image_size=32, scenes=scenes, seed=seed
+        def __init__(self, seed, counts):
+            self.builder_config = scenes.ScenesConfig(
+                name="any", image_size=32, scenes=counts, seed=seed
             )
 
         def files(self, split):

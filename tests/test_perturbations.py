@@ -61,6 +61,14 @@ def test_deletion_by_hand():
     assert left == [[1, 1, 1, 1], [1, 1, 1, 0], [0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
 
 
+def test_equally_salient_pixels_go_in_reading_order():
+    mask = np.round(MASKS[:1])
+    order = sorted(range(32 * 32), key=lambda pixel: (-mask.flat[pixel], pixel))
+    for number, step in enumerate(deletion_images(IMAGES[:1], mask, 32)):
+        gone = np.flatnonzero((step == 0).all(axis=-1))
+        assert gone.tolist() == sorted(order[: 32 * number])
+
+
 def test_insertion_by_hand():
     # A single pixel of 1, blurred: its neighbour has exp(-1 / 50) of its part.
     images = np.zeros((1, 32, 32, 3), np.float32)

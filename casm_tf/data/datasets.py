@@ -10,7 +10,9 @@ import tensorflow_datasets as tfds
 from absl import logging
 from google.protobuf import json_format as protobuf
 
-import casm_tf.data.digit_scenes  # noqa: F401  (importing a builder registers it)
+# Importing a builder registers it.
+import casm_tf.data.digit_scenes
+import casm_tf.data.letter_scenes  # noqa: F401
 from casm_tf.data import annotations, image_folder
 
 _SIZE = 224  # of what is seen of pictures of any size, unless another is asked for
