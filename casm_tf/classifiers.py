@@ -51,7 +51,8 @@ def load(text, dataset):
 
         def classify(images):
             # From our normalised images to the pixels that every application begins with.
-            return function(preprocess((images * dataset.std + dataset.mean) * np.float32(255)))
+            pixels = (images * dataset.std + dataset.mean) * 255
+            return function(preprocess(pixels.astype(np.float32)))
 
         return name, classify
     if architecture not in networks.ARCHITECTURES:
