@@ -138,22 +138,69 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(run_dir, tiny_data_di
         assert one == pytest.approx(other, abs=1e-5)
 
 
-def test_evaluator_scores_and_draws(run_dir, tiny_data_dir):
-    done = call("components.evaluator", f"--run_dir={run_dir}", f"--data_dir={tiny_data_dir}")
+def test_evaluator_scores_compares_and_draws(run_dir, tiny_data_dir, tmp_path):
+    other = shutil.copytree(run_dir, tmp_path / "twin")
+    done = call(
+        *("components.evaluator", f"--run_dir={run_dir}", f"--data_dir={tiny_data_dir}"),
+        *(f"--runs={other}", f"--classifiers={run_dir / 'model.keras'}", "--perturbation_steps=2"),
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads((run_dir / "evaluation.json").read_text())
     assert results.pop("protocol") == "centre_crop"
-    assert set(results) == {"casm", "full_image", "centre_box"}
-    keys = {"OM", "LE", "F1", "top1", "top1_masked_in", "top1_masked_out"}
-    keys |= {"mask_mean", "mask_std", "mask_entropy", "mask_tv"}
-    assert 0 <= results["casm"]["top1_before"] <= 1
+    maps = {"cam", "grad_cam", "gradient", "smooth_gradient"}
+    assert set(results) == {"casm", "twin", "full_image", "centre_box"} | maps
+    keys = {"OM", "LE", "F1", "top1", "top1_masked_in", "top1_masked_out", "PxAP", "MaxBoxAcc"}
+    keys |= {"mask_mean", "mask_std", "mask_entropy", "mask_tv", "MaxBoxAccV2", "pointing_game"}
+    keys |= {"insertion", "deletion"}
+    assert 0 <= results["casm"].pop("top1_before") <= 1
     for values in results.values():
-        assert keys <= set(values)
-        assert all(0 <= value <= 1 for value in values.values())
+        assert all(0 <= values[key] <= 1 for key in keys)
+        # The run's own classifier looks at the masks as one of the others too.
+        for view in ("top1", "top1_masked_in", "top1_masked_out"):
+            assert values["classifiers"]["model"][view] == pytest.approx(values[view], abs=1e-6)
+        assert values["seconds_per_image"] > 0
+    same = {key for key in keys if results["casm"][key] != results["twin"][key]}
+    assert not same  # a copy of the run has the same scores
     full = results["full_image"]
     assert full["mask_mean"] == 1
     assert full["top1"] == full["top1_masked_in"]
-    assert (run_dir / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert full["forward_passes"] == 0
+    page = (run_dir / "report.html").read_text()
+    for name in ("CASM", "twin", "smooth gradient", "Insertion", "Deletion"):
+        assert name in page
+    assert "PxAP" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "found"),
+    [
+        ("--compared=cam,gradcam", "--compared: expected some of full_image"),
+        ("--runs=nothing", "--runs:"),
+        ("--classifiers=small_resnet", "--classifiers: expected ARCHITECTURE:FILE"),
+        ("--classifiers=small_resnet:none.weights.h5", "--classifiers: there is no file none"),
+    ],
+)
+def test_evaluator_refuses_what_it_cannot_compare_with(flag, found, run_dir, tiny_data_dir):
+    output = run_dir.parent / "refused"
+    done = call(
+        *("components.evaluator", f"--run_dir={run_dir}", f"--data_dir={tiny_data_dir}"),
+        *(f"--output_dir={output}", flag),
+    )
+    _assert_refused(done, found)
+    assert not output.exists()
+
+
+def test_evaluator_refuses_masks_that_are_no_numbers(run_dir, tiny_data_dir, tmp_path):
+    broken = shutil.copytree(run_dir, tmp_path / "broken")
+    for name in ("evaluation.json", "report.html", "figure.png"):
+        (broken / name).unlink(missing_ok=True)
+    model = keras.models.load_model(broken / "model.keras", compile=False)
+    layer = model.get_layer("decoder").get_layer("final")
+    layer.bias.assign(layer.bias * float("nan"))
+    model.save(broken / "model.keras")
+    done = call("components.evaluator", f"--run_dir={broken}", f"--data_dir={tiny_data_dir}")
+    _assert_refused(done, "--run_dir: a mask's values are in [0, 1]; found", lines=None)
+    assert not [name for name in ("evaluation.json", "report.html") if (broken / name).exists()]
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*.flags")), ids=lambda path: path.stem)
@@ -232,7 +279,9 @@ def test_evaluator_refuses_a_directory_without_a_run(tmp_path):
     _assert_refused(call("components.evaluator", f"--run_dir={tmp_path}"), "--run_dir:")
 
 
-def _assert_refused(done, expected):
+def _assert_refused(done, expected, lines=1):
+    """One line on standard error; with `lines` None it may stand below a progress bar."""
     assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
+    assert lines is None or done.stderr.count("\n") == lines, done.stderr
+    assert "Traceback" not in done.stderr
     assert expected in done.stderr
