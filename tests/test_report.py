@@ -170,7 +170,7 @@ def test_every_number_is_in_a_table(tmp_path):
     assert ("grad cam", "0.300", DASH, "0.600", "0.700") in rows
     # Who has none of a table's measures is not in it; only one value is not the best of any.
     assert {("method", "original"), ("centre box", "0.958"), ("CASM", "0.188")} < rows
-    assert ("grad cam", "2", "0.0123") in rows
+    assert ("grad cam", "2", "12.3") in rows
     assert {("method", "new"), ("CASM", "0.777")} < rows  # a measure that is not known here
 
 
