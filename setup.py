@@ -26,6 +26,7 @@ setup(
     ],
     extras_require={
         "convert": ["safetensors", "torch"],
+        "serving": ["tensorflow-serving-api>=2.21,<2.22"],  # requests to warm up with
         "test": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
     },
 )

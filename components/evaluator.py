@@ -86,7 +86,8 @@ def main():
     output_dir = pathlib.Path(FLAGS.output_dir or run_dir)
     with program.blaming("run_dir"):
         run = run_directory.read(run_dir)
-    dataset = _dataset(run["flags"])
+    with program.blaming("data_dir"):
+        dataset = input_pipeline.dataset_of_run(run["flags"], FLAGS.data_dir)
     with program.blaming("run_dir"):
         model = _mask_model(run_dir, dataset)
         before = networks.classifier(
@@ -146,20 +147,6 @@ def main():
     _print_table(results)
     print(f"made  evaluation.json, figure.png and report.html in {output_dir}")
     print(f"next  open {output_dir / 'report.html'} in a browser")
-
-
-def _dataset(settings):
-    """The data that a run's flags name."""
-    with program.blaming("data_dir"):
-        dataset = input_pipeline.open_dataset(
-            settings["dataset"],
-            FLAGS.data_dir or settings["data_dir"],
-            # A run may be older than these flags.
-            **{name: settings.get(name) for name in ("image_dir", "boxes", "masks", "image_size")},
-        )
-        if settings.get("classes"):
-            dataset = input_pipeline.of_classes(dataset, settings["classes"])
-    return dataset
 
 
 def _mask_model(run_dir, dataset):

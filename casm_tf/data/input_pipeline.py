@@ -7,10 +7,31 @@ import tensorflow_datasets as tfds
 from casm_tf.data import datasets, views
 from casm_tf.data.datasets import Dataset, of_classes, open_dataset
 
-__all__ = ["Dataset", "evaluation_batches", "of_classes", "open_dataset", "training_batches"]
+__all__ = [
+    "Dataset",
+    "dataset_of_run",
+    "evaluation_batches",
+    "of_classes",
+    "open_dataset",
+    "training_batches",
+]
 
 _CACHE_BYTES = 2**31  # Decoded pictures are kept where they are no more than this,
 _BUFFER_BYTES = 2**29  # and so much of the others' files is shuffled at a time.
+
+
+def dataset_of_run(settings, data_dir=None):
+    """The data set that a run's flags {name: value} name, in their data_dir or in another one.
+
+    Raises what `open_dataset` and `of_classes` raise.
+    """
+    dataset = open_dataset(
+        settings["dataset"],
+        data_dir or settings["data_dir"],
+        # A run may be older than these flags.
+        **{name: settings.get(name) for name in ("image_dir", "boxes", "masks", "image_size")},
+    )
+    return of_classes(dataset, settings["classes"]) if settings.get("classes") else dataset
 
 
 def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=False):

@@ -1,0 +1,177 @@
+"""A mask model as TensorFlow Serving takes it: {directory}/{version}/, a SavedModel."""
+
+import json
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from casm_tf import decoding, files, tensor_boxes
+
+DESCRIPTION = "assets.extra/casm.json"
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+
+
+def export_model(model, directory, labels, mean, std, metrics=None, version=None):
+    """Write a mask model as a SavedModel with what comes before and after the network inside.
+
+    It has three signatures. Each gives for B pictures
+
+        box: float32 [B, 4], x0, y0, x1, y1 as fractions of the picture's width and height, round
+            the mask's largest component by the volume rule (`localization.predict_box`); four
+            zeros where nothing is salient;
+        probabilities: float32 [B, K], the softmax of the logits;
+        label: string [B], the class of the largest of them;
+
+    and one form of the mask, 1 (255) = salient, at the networks' size S x S:
+
+        serving_default: images, float32 [B, S, S, 3], pixels from 0 to 255 that are not yet
+            normalised -> mask, float32 [B, S, S, 1] in [0, 1]. Float, as resizing gives it: a
+            client that holds uint8 casts it.
+        image_bytes: image_bytes, string [B], JPEG or PNG files of any size -> mask, as above. The
+            whole picture is made square (`decoding.squashed`, with its limits), and the box is of
+            the picture as it is looked at, upright.
+        mask_png_bytes: image_bytes -> mask_png_bytes, string [B], a grey PNG of 8 bits. REST gives
+            outputs whose name ends in _bytes in base64, a sixteenth of the floats' length.
+
+    A picture that cannot be decoded fails the whole request with InvalidArgument.
+
+    `casm.json` in assets.extra has the labels, image_size, mean, std and metrics. Where the package
+    tensorflow-serving-api is installed, there are also requests for TensorFlow Serving to warm up
+    with, one a signature. The version is there when it is complete, or not.
+
+    Args:
+        model: a run's model.keras: normalised images float32 [B, S, S, 3] -> {"mask", "logits"}.
+        directory: the served model's, with a directory for each version.
+        labels: the K classes' names.
+        mean, std: of the training pixels in [0, 1], red, green and blue.
+        metrics: anything that JSON holds, such as the test split's LE.
+        version: a positive integer; by default the one after the newest.
+
+    Returns:
+        The version's path.
+
+    Raises:
+        ValueError: the arguments do not fit together, or the version is there already.
+        OSError: the directory cannot be written in, or not all of it.
+    """
+    directory = pathlib.Path(directory)
+    image_size = _checked_size(model, labels, mean, std)
+    if version is None:
+        version = newest_version(directory) + 1
+    elif version < 1:
+        raise ValueError(f"a version is a positive integer; found {version}")
+    path = directory / str(version)
+    if path.exists():
+        raise ValueError(f"version {version} is in {directory} already")
+    description = {
+        "labels": list(labels),
+        "image_size": image_size,
+        "mean": [float(value) for value in mean],
+        "std": [float(value) for value in std],
+        "metrics": {} if metrics is None else metrics,
+    }
+    description = json.dumps(description, indent=2) + "\n"
+
+    files.check_writable(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    # TensorFlow Serving passes over names that are no numbers.
+    with tempfile.TemporaryDirectory(prefix=".unfinished.", dir=directory) as temporary:
+        unfinished = pathlib.Path(temporary) / path.name
+        try:
+            _archive(model, labels, mean, std, image_size).write_out(unfinished, verbose=False)
+            (unfinished / DESCRIPTION).parent.mkdir()
+            (unfinished / DESCRIPTION).write_text(description)
+            _write_warmup(unfinished / WARMUP, directory.name, image_size)
+        except tf.errors.OpError as error:  # TensorFlow's own kind, for a full disk too
+            raise OSError(f"{path} could not be written: {error.message}") from error
+        try:
+            unfinished.rename(path)
+        except OSError as error:  # another process was faster
+            raise ValueError(f"version {version} is in {directory} already") from error
+    return path
+
+
+def newest_version(directory):
+    """The largest version in a served model's directory; 0 where there is none."""
+    names = (path.name for path in pathlib.Path(directory).glob("*"))
+    return max((int(name) for name in names if name.isascii() and name.isdecimal()), default=0)
+
+
+def _checked_size(model, labels, mean, std):
+    """The height and width of a model's images, if the rest fits it."""
+    _, height, width, channels = model.input_shape
+    if height is None or height != width or channels != 3:
+        raise ValueError(f"a model of square images is expected; found {model.input_shape}")
+    if not isinstance(model.output, dict) or set(model.output) != {"mask", "logits"}:
+        raise ValueError("a model with the outputs mask and logits is expected")
+    if model.output["logits"].shape[-1] != len(labels):
+        raise ValueError(f"{model.output['logits'].shape[-1]} logits; found {len(labels)} labels")
+    if np.shape(mean) != (3,) or np.shape(std) != (3,) or not np.min(std) > 0:
+        raise ValueError(f"mean and std are three numbers, std above 0; found {mean} and {std}")
+    return height
+
+
+def _archive(model, labels, mean, std, image_size):
+    """The model in an ExportArchive with the signatures that `export_model` tells of."""
+    mean, std = np.float32(mean), np.float32(std)
+    names = list(labels)
+
+    def from_pixels(images):
+        outputs = model((images / 255 - mean) / std, training=False)
+        probabilities = tf.nn.softmax(outputs["logits"])
+        return {
+            "mask": outputs["mask"],
+            "box": tensor_boxes.predict_boxes(outputs["mask"][..., 0]),
+            "probabilities": probabilities,
+            "label": tf.gather(tf.constant(names), tf.argmax(probabilities, axis=1)),
+        }
+
+    def from_bytes(image_bytes):
+        images = tf.map_fn(
+            lambda data: decoding.squashed(data, image_size),
+            image_bytes,
+            fn_output_signature=tf.TensorSpec((image_size, image_size, 3), tf.float32),
+        )
+        return from_pixels(images)
+
+    def png_from_bytes(image_bytes):
+        outputs = from_bytes(image_bytes)
+        grey = tf.cast(tf.round(255 * outputs.pop("mask")), tf.uint8)
+        pngs = tf.map_fn(tf.io.encode_png, grey, fn_output_signature=tf.string)
+        return {"mask_png_bytes": pngs, **outputs}
+
+    images = tf.TensorSpec((None, image_size, image_size, 3), tf.float32, name="images")
+    image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serving_default", from_pixels, input_signature=[images])
+    archive.add_endpoint("image_bytes", from_bytes, input_signature=[image_bytes])
+    archive.add_endpoint("mask_png_bytes", png_from_bytes, input_signature=[image_bytes])
+    return archive
+
+
+def _write_warmup(path, name, image_size):
+    """Write a request a signature, a black picture each, if tensorflow-serving-api is there."""
+    try:
+        from tensorflow_serving.apis import prediction_log_pb2
+    except ImportError:
+        return
+    black = np.zeros((1, image_size, image_size, 3), np.float32)
+    jpeg = np.array([tf.io.encode_jpeg(black[0].astype(np.uint8)).numpy()])
+    inputs = {
+        "serving_default": {"images": black},
+        "image_bytes": {"image_bytes": jpeg},
+        "mask_png_bytes": {"image_bytes": jpeg},
+    }
+    with tf.io.TFRecordWriter(str(path)) as records:
+        for signature, arrays in inputs.items():
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature
+            for key, array in arrays.items():
+                request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+            records.write(log.SerializeToString())
