@@ -11,14 +11,15 @@ class UserError(Exception):
     """A mistake of the user's: names the flag or file, what was found and what is expected."""
 
 
-def run(main):
-    """Parse the flags and call main(); called at the end of a program.
+def run(main, takes_arguments=False):
+    """Parse the flags and call main(), or main(arguments); called at the end of a program.
 
     A `UserError`, a wrong flag or a left-over argument ends the program with one line on the
-    terminal and exit code 2.
+    terminal and exit code 2. Otherwise the exit code is what main returns; None is 0.
     """
     try:
-        app.run(_without_arguments(main), flags_parser=_parse)
+        run_main = _with_arguments(main) if takes_arguments else _without_arguments(main)
+        app.run(run_main, flags_parser=_parse)
     except UserError as error:
         _refuse(error)
 
@@ -43,11 +44,15 @@ def _parse(argv):
     return arguments
 
 
+def _with_arguments(main):
+    return lambda argv: main(argv[1:])
+
+
 def _without_arguments(main):
     def run_main(argv):
         if len(argv) > 1:
             raise UserError(f"takes flags only; found {argv[1]!r}")
-        main()
+        return main()
 
     return run_main
 
