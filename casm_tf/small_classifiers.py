@@ -30,20 +30,24 @@ def residual(image_size, num_classes):
 def depthwise(image_size, num_classes):
     """Separable convolutions: 3x3 in each channel by itself, then 1x1 (as MobileNet's)."""
     images = keras.Input((image_size, image_size, 3), name="images")
+    # Each output has nine inputs; Keras's own initializers count all channels, and the weights would
+    # be so small that the first steps throw them about.
+    normal = keras.initializers.RandomNormal(stddev=(2 / 9) ** 0.5)
     x = _convolution(images, 24, 3, strides=2)
     for width, strides in ((48, 2), (96, 2), (96, 1), (192, 2), (192, 1)):
-        x = layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False)(x)
+        x = layers.DepthwiseConv2D(
+            3, strides, padding="same", use_bias=False, depthwise_initializer=normal
+        )(x)
         x = layers.ReLU()(networks.BatchNormalization()(x))
         x = _convolution(x, width, 1)
     return _classifier(images, x, num_classes, "depthwise")
 
 
 def wide(image_size, num_classes):
-    """Few layers with large kernels and many channels."""
-    images = keras.Input((image_size, image_size, 3), name="images")
-    x = _convolution(images, 48, 7, strides=4)
-    x = _convolution(x, 96, 5, strides=2)
-    x = _convolution(x, 192, 3)
+    """Few layers: one convolution of 5x5 at each size, with more channels than `plain`."""
+    x = images = keras.Input((image_size, image_size, 3), name="images")
+    for width in (24, 48, 96, 192):
+        x = _convolution(x, width, 5, strides=2)
     return _classifier(images, x, num_classes, "wide")
 
 
