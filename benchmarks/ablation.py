@@ -10,7 +10,11 @@ every --steps / 3, the shares of the 3,000 steps of configs/casm.flags that 100 
 column `every` has the number. So L1000 has no past critic in the first third, and two at most.
 
 lambda_R is the original's for each thinning times one factor for each score, so that no row is
-favoured: `_LAMBDA_FACTOR`, chosen on the validation split.
+favoured (`_LAMBDA_FACTOR`): for E the one that is best for L100 on the validation split
+(BUILD_NOTES.md); C has E's, as none was looked for.
+
+All of it takes about 75 minutes on 2 idle cores, computed from the times of single steps and of one
+run.
 
 The last line is {"rows": {"E_shared_F": {"LE": [...], ...}, ...}, "executed": [runs of this call],
 "failed": [...]}, a figure a seed. A run that fails is named and the others go on; the exit code is
@@ -83,8 +87,10 @@ flags.DEFINE_list(
     "Of E_shared_F, E_shared_L and E_shared_L100, which decide; the others take the first.",
 )
 flags.DEFINE_string("runs_dir", "runs/ablation", "Where the runs and ablation.csv go.")
-flags.DEFINE_string("dataset", "digit_scenes/full", "Of casm_tf.train.")
-flags.DEFINE_string("data_dir", None, "Of casm_tf.train.")
+flags.DEFINE_enum(
+    "dataset", "digit_scenes/full", ["digit_scenes/full", "digit_scenes/tiny"], "What is learned."
+)
+flags.DEFINE_string("data_dir", None, "Where TFDS keeps data sets.")
 flags.DEFINE_enum("split", "test", ["validation", "test"], "What is scored.")
 flags.DEFINE_integer("pretraining_steps", 3000, "Of each seed's classifier.", lower_bound=1)
 flags.DEFINE_integer(
