@@ -224,7 +224,13 @@ def _trained_and_scored(run_dir, run):
         f"--checkpoint_every={steps}",
         f"--run_dir={run_dir}",
     )
-    _call(run_dir.name, "components.evaluator", f"--run_dir={run_dir}", f"--split={run['split']}")
+    _call(
+        run_dir.name,
+        "components.evaluator",
+        f"--run_dir={run_dir}",
+        "--compared=",
+        f"--split={run['split']}",
+    )
     scores = json.loads((run_dir / "evaluation.json").read_text())["casm"]
     return scores | {"seconds": round(time.perf_counter() - start, 1)}
 
