@@ -30,13 +30,9 @@ def residual(image_size, num_classes):
 def depthwise(image_size, num_classes):
     """Separable convolutions: 3x3 in each channel by itself, then 1x1 (as MobileNet's)."""
     images = keras.Input((image_size, image_size, 3), name="images")
-    # For the nine inputs of each output; Keras counts the inputs of all channels together.
-    normal = keras.initializers.RandomNormal(stddev=(2 / 9) ** 0.5)
     x = _convolution(images, 24, 3, strides=2)
     for width, strides in ((48, 2), (96, 2), (96, 1), (192, 2), (192, 1)):
-        x = layers.DepthwiseConv2D(
-            3, strides, padding="same", use_bias=False, depthwise_initializer=normal
-        )(x)
+        x = layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False)(x)
         x = layers.ReLU()(networks.BatchNormalization()(x))
         x = _convolution(x, width, 1)
     return _classifier(images, x, num_classes, "depthwise")
