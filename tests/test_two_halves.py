@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import two_halves
+from benchmarks import twin_pictures
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -22,13 +22,13 @@ IMAGES = np.float32([FIRST, SECOND])[..., None]
 
 def halves(view):
     """The left and the right halves of both pictures."""
-    pictures = two_halves.beside(IMAGES, view).numpy()
+    pictures = twin_pictures.beside(IMAGES, view).numpy()
     assert pictures.shape == IMAGES.shape
     return pictures[:, :, :2, 0].tolist(), pictures[:, :, 2:, 0].tolist()
 
 
 def test_squeezed_by_hand():
-    assert two_halves.squeezed(IMAGES)[..., 0].tolist() == [NARROW_FIRST, NARROW_SECOND]
+    assert twin_pictures.squeezed(IMAGES)[..., 0].tolist() == [NARROW_FIRST, NARROW_SECOND]
 
 
 def test_the_half_that_is_looked_at_shows_the_labels_picture():
@@ -47,7 +47,7 @@ def test_shares_by_hand():
             [[0, 0, 0, 0], [0, 0, 0, 0]],
         ]
     )
-    assert two_halves.shares(masks).tolist() == [[1, 0], [0.625, 0.375], [0, 1], [0, 0]]
+    assert twin_pictures.shares(masks).tolist() == [[1, 0], [0.625, 0.375], [0, 1], [0, 0]]
 
 
 # On 8x16 an object at x 4 to 12, y 2 to 6 is at x 2 to 6 of each half of 8 columns.
@@ -68,14 +68,14 @@ def test_hits_by_hand(left, right, expected):
     mask = np.zeros((8, 16), np.float32)
     mask[2:6, :8][:, left] = 1
     mask[2:6, 8:][:, right] = 1
-    assert two_halves.hits(mask, BOX) == expected
+    assert twin_pictures.hits(mask, BOX) == expected
 
 
 def test_a_half_where_the_mask_is_faint_has_no_hit():
     mask = np.zeros((8, 16), np.float32)
     mask[2:6, 2:6] = 0.9
     mask[2:6, 10:14] = 0.1  # its place is right, but 16 brighter pixels are the mask's volume
-    assert two_halves.hits(mask, BOX) == [True, False]
+    assert twin_pictures.hits(mask, BOX) == [True, False]
 
 
 def call(runs_dir, data_dir, *arguments):
