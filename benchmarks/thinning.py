@@ -38,7 +38,7 @@ def main():
             run = f"--run_dir={run_dir}"
             # A run that is through is only scored again; one with other flags is refused.
             _call("casm_tf.train", f"--flagfile={flagfile}", f"--seed={seed}", run, *weights)
-            _call("components.evaluator", run)
+            _call("components.evaluator", run, "--compared=")
             if name == "L100":
                 weights = [f"--classifier_weights={run_dir / 'classifier.weights.h5'}"]
             scores = json.loads((run_dir / "evaluation.json").read_text())["casm"]

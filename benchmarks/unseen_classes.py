@@ -132,12 +132,12 @@ def _scores(model, dataset, groups, seen):
     for batch in tqdm(batches, desc="scoring", unit="batch"):
         outputs = model.predict_on_batch(batch["images"])
         classes = np.asarray(seen)[outputs["logits"].argmax(-1)]
-        labels, counts = batch["labels"].numpy(), batch["box_counts"].numpy()
+        labels, counts, padded = (batch[name].numpy() for name in ("labels", "box_counts", "boxes"))
         for index, label in enumerate(labels):
             is_seen = label in seen
             if is_seen:
                 accuracy.accumulate([label], clean=[classes[index]])
-            boxes = batch["boxes"][index, : counts[index]].numpy()
+            boxes = padded[index, : counts[index]]
             if len(boxes):
                 which = ("all", "seen" if is_seen else "unseen", group_of[dataset.labels[label]])
                 for images in which:

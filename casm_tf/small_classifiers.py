@@ -39,11 +39,10 @@ def depthwise(image_size, num_classes):
 
 
 def wide(image_size, num_classes):
-    """Few layers with large kernels and many channels."""
-    images = keras.Input((image_size, image_size, 3), name="images")
-    x = _convolution(images, 48, 7, strides=4)
-    x = _convolution(x, 96, 5, strides=2)
-    x = _convolution(x, 192, 3)
+    """Few layers: one convolution of 5x5 at each size, with more channels than `plain`."""
+    x = images = keras.Input((image_size, image_size, 3), name="images")
+    for width in (24, 48, 96, 192):
+        x = _convolution(x, width, 5, strides=2)
     return _classifier(images, x, num_classes, "wide")
 
 

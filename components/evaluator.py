@@ -1,8 +1,10 @@
 """Score a run's masks, compare and draw them: python -m components.evaluator --run_dir=runs/demo
 
 Writes evaluation.json (CASM and what it is compared with, on the same images by the same
-evaluators), figure.png (the paper's Figure 2) and report.html (all of it on one page, with curves),
-and prints the table and the three numbers that matter.
+evaluators: fractions, the same whenever it is run), comparison.json (what is no fraction: costs,
+times, the saliency metric; and what other classifiers say), figure.png (the paper's Figure 2) and
+report.html (all of it on one page, with curves), and prints the table and the three numbers that
+matter.
 """
 
 import json
@@ -79,6 +81,7 @@ _COLUMNS = {
     "mask_tv": "TV",
 }
 _FIGURE_COLUMNS = 7
+_OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")
 
 
 def main():
@@ -128,7 +131,7 @@ def main():
     report.write_report(
         output_dir / "report.html",
         f"Masks of {run_dir.name}",
-        {name: _without_classifiers(values) for name, values in results.items()},
+        _part(results, lambda key: key != "classifiers"),
         dataset=run["flags"]["dataset"],
         split=FLAGS.split,
         images=comparison.images,
@@ -142,10 +145,14 @@ def main():
         made=_made(run),
         **comparison.curves(),
     )
-    with files.replacing(output_dir / "evaluation.json") as path:
-        path.write_text(json.dumps(results, indent=2) + "\n")
+    for name, keep in (
+        ("comparison.json", lambda key: key in _OF_COMPARISON),
+        ("evaluation.json", lambda key: key not in _OF_COMPARISON),
+    ):
+        with files.replacing(output_dir / name) as path:
+            path.write_text(json.dumps(_part(results, keep), indent=2) + "\n")
     _print_table(results)
-    print(f"made  evaluation.json, figure.png and report.html in {output_dir}")
+    print(f"made  evaluation.json, comparison.json, figure.png and report.html in {output_dir}")
     print(f"next  open {output_dir / 'report.html'} in a browser")
 
 
@@ -162,10 +169,14 @@ def _mask_model(run_dir, dataset):
     return model
 
 
-def _without_classifiers(values):
-    if isinstance(values, str):  # the protocol
-        return values
-    return {key: value for key, value in values.items() if key != "classifiers"}
+def _part(results, keep):
+    """The results with those measures alone whose key `keep` wants; the protocol stays."""
+    return {
+        name: values
+        if name == "protocol"
+        else {key: value for key, value in values.items() if keep(key)}
+        for name, values in results.items()
+    }
 
 
 def _made(run):

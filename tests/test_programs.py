@@ -152,19 +152,22 @@ def test_evaluator_scores_compares_and_draws(run_dir, tiny_data_dir, tmp_path):
     keys = {"OM", "LE", "F1", "top1", "top1_masked_in", "top1_masked_out", "PxAP", "MaxBoxAcc"}
     keys |= {"mask_mean", "mask_std", "mask_entropy", "mask_tv", "MaxBoxAccV2", "pointing_game"}
     keys |= {"insertion", "deletion"}
-    assert 0 <= results["casm"].pop("top1_before") <= 1
-    for values in results.values():
-        assert all(0 <= values[key] <= 1 for key in keys)
+    assert "top1_before" in results["casm"]
+    beside = json.loads((run_dir / "comparison.json").read_text())
+    for name, values in results.items():
+        assert keys <= set(values)
+        assert all(0 <= value <= 1 for value in values.values())
         # The run's own classifier looks at the masks as one of the others too.
         for view in ("top1", "top1_masked_in", "top1_masked_out"):
-            assert values["classifiers"]["model"][view] == pytest.approx(values[view], abs=1e-6)
-        assert values["seconds_per_image"] > 0
+            observed = beside[name]["classifiers"]["model"][view]
+            assert observed == pytest.approx(values[view], abs=1e-6)
+        assert beside[name]["seconds_per_image"] > 0
     same = {key for key in keys if results["casm"][key] != results["twin"][key]}
     assert not same  # a copy of the run has the same scores
     full = results["full_image"]
     assert full["mask_mean"] == 1
     assert full["top1"] == full["top1_masked_in"]
-    assert full["forward_passes"] == 0
+    assert beside["full_image"]["forward_passes"] == 0
     page = (run_dir / "report.html").read_text()
     for name in ("CASM", "twin", "smooth gradient", "Insertion", "Deletion"):
         assert name in page
