@@ -1,7 +1,9 @@
 """A mask model as TensorFlow Serving takes it: {directory}/{version}/, a SavedModel."""
 
+import contextlib
 import json
 import pathlib
+import shutil
 import tempfile
 
 import keras
@@ -59,13 +61,7 @@ def export_model(model, directory, labels, mean, std, metrics=None, version=None
     """
     directory = pathlib.Path(directory)
     image_size = _checked_size(model, labels, mean, std)
-    if version is None:
-        version = newest_version(directory) + 1
-    elif version < 1:
-        raise ValueError(f"a version is a positive integer; found {version}")
-    path = directory / str(version)
-    if path.exists():
-        raise ValueError(f"version {version} is in {directory} already")
+    path = _new_version(directory, version)
     description = {
         "labels": list(labels),
         "image_size": image_size,
@@ -75,29 +71,72 @@ def export_model(model, directory, labels, mean, std, metrics=None, version=None
     }
     description = json.dumps(description, indent=2) + "\n"
 
-    files.check_writable(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    # TensorFlow Serving passes over names that are no numbers.
-    with tempfile.TemporaryDirectory(prefix=".unfinished.", dir=directory) as temporary:
-        unfinished = pathlib.Path(temporary) / path.name
-        try:
-            _archive(model, labels, mean, std, image_size).write_out(unfinished, verbose=False)
-            (unfinished / DESCRIPTION).parent.mkdir()
-            (unfinished / DESCRIPTION).write_text(description)
-            _write_warmup(unfinished / WARMUP, directory.name, image_size)
-        except tf.errors.OpError as error:  # TensorFlow's own kind, for a full disk too
-            raise OSError(f"{path} could not be written: {error.message}") from error
-        try:
-            unfinished.rename(path)
-        except OSError as error:  # another process was faster
-            raise ValueError(f"version {version} is in {directory} already") from error
+    with _unfinished(path) as unfinished:
+        _archive(model, labels, mean, std, image_size).write_out(unfinished, verbose=False)
+        (unfinished / DESCRIPTION).parent.mkdir()
+        (unfinished / DESCRIPTION).write_text(description)
+        _write_warmup(unfinished / WARMUP, directory.name, image_size)
     return path
+
+
+def push(exported, directory, version=None):
+    """Copy an exported version into a served model's directory as its next version.
+
+    The version is there when it is complete, or not. Returns its path. Raises what `export_model`
+    raises.
+    """
+    exported = pathlib.Path(exported)
+    if not (exported / "saved_model.pb").exists():
+        raise ValueError(f"{exported} has no saved_model.pb")
+    path = _new_version(pathlib.Path(directory), version)
+    with _unfinished(path) as unfinished:
+        shutil.copytree(exported, unfinished)
+    return path
+
+
+def metrics_of(directory):
+    """CASM's row of the evaluation.json in a directory; {} where there is none."""
+    path = pathlib.Path(directory) / "evaluation.json"
+    return json.loads(path.read_text())["casm"] if path.exists() else {}
 
 
 def newest_version(directory):
     """The largest version in a served model's directory; 0 where there is none."""
     names = (path.name for path in pathlib.Path(directory).glob("*"))
     return max((int(name) for name in names if name.isascii() and name.isdecimal()), default=0)
+
+
+def _new_version(directory, version):
+    """The path of a version that is not there yet; None is the one after the newest."""
+    if version is None:
+        version = newest_version(directory) + 1
+    elif version < 1:
+        raise ValueError(f"a version is a positive integer; found {version}")
+    path = directory / str(version)
+    if path.exists():
+        raise ValueError(f"version {version} is in {directory} already")
+    return path
+
+
+@contextlib.contextmanager
+def _unfinished(path):
+    """A path to write a version at, that takes its name `path` once all is written."""
+    files.check_writable(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # TensorFlow Serving passes over names that are no numbers.
+    with tempfile.TemporaryDirectory(prefix=".unfinished.", dir=path.parent) as temporary:
+        unfinished = pathlib.Path(temporary) / path.name
+        try:
+            yield unfinished
+        except tf.errors.OpError as error:  # TensorFlow's own kind, for a full disk too
+            raise OSError(f"{path} could not be written: {error.message}") from error
+        except shutil.Error as error:  # of many files, each with its reason
+            reason = error.args[0][0][-1]
+            raise OSError(f"{path} could not be written: {reason}") from error
+        try:
+            unfinished.rename(path)
+        except OSError as error:  # another process was faster
+            raise ValueError(f"version {path.name} is in {path.parent} already") from error
 
 
 def _checked_size(model, labels, mean, std):

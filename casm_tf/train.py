@@ -184,6 +184,11 @@ flags.DEFINE_enum(
     "What the networks compute in; weights, losses and masks stay in float32.",
 )
 flags.DEFINE_boolean(
+    "deterministic",
+    False,
+    "The same weights to the last bit from the same seed, on the same machine; slower on GPUs.",
+)
+flags.DEFINE_boolean(
     "xla",
     False,
     "Compile the step with XLA: for accelerators. On CPUs it is slower, "
@@ -233,6 +238,8 @@ def main():
     if FLAGS.batch_size > size:
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} of {size} training images")
 
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(FLAGS.seed)
     keras.mixed_precision.set_global_policy(FLAGS.precision)
     strategy = _strategy()

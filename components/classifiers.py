@@ -87,6 +87,7 @@ def _train(model, dataset, seed):
         keras.optimizers.AdamW(rate, weight_decay=0.05),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        jit_compile=False,  # by default Keras compiles with XLA, which is slower on CPUs
     )
     print(f"{model.name}: {model.count_params()} parameters, {FLAGS.steps} steps")
     started = time.perf_counter()

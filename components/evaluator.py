@@ -5,6 +5,9 @@ evaluators: fractions, the same whenever it is run), comparison.json (what is no
 times, the saliency metric; and what other classifiers say), figure.png (the paper's Figure 2) and
 report.html (all of it on one page, with curves), and prints the table and the three numbers that
 matter.
+
+With --blessing it also leaves BLESSED there, or NOT_BLESSED and says why, by --max_le, --min_f1 and
+--min_top1 and by how much worse the model is than the last that was blessed.
 """
 
 import json
@@ -18,7 +21,17 @@ import keras
 from absl import flags
 from tqdm import tqdm
 
-from casm_tf import classifiers, figures, files, networks, program, report, run_directory
+from casm_tf import (
+    blessing,
+    classifiers,
+    evaluation_table,
+    figures,
+    files,
+    networks,
+    program,
+    report,
+    run_directory,
+)
 from casm_tf.comparison import COMPARED, Comparison, Method
 from casm_tf.data import input_pipeline, views
 
@@ -64,22 +77,20 @@ flags.DEFINE_integer(
     "them out.",
     lower_bound=0,
 )
+flags.DEFINE_string("blessing", None, "A directory for BLESSED or NOT_BLESSED.")
+for _name, _help in {
+    "max_le": "The largest LE that is blessed.",
+    "min_f1": "The smallest F1 that is blessed.",
+    "min_top1": "The smallest accuracy that is blessed.",
+}.items():
+    flags.DEFINE_float(_name, None, _help, lower_bound=0, upper_bound=1)
+flags.DEFINE_string(
+    "last_blessed", None, "Where the evaluation.json of the last model that was blessed is."
+)
+flags.DEFINE_float(
+    "margin", 0.02, "How much worse than it LE, F1 and accuracy may be.", lower_bound=0
+)
 
-
-_COLUMNS = {
-    "LE": "LE",
-    "LE_mean_rule": "LE (mean)",
-    "OM": "OM",
-    "F1": "F1",
-    "MaxBoxAcc": "MaxBox",
-    "PxAP": "PxAP",
-    "top1_masked_in": "in",
-    "top1_masked_out": "out",
-    "mask_mean": "size",
-    "mask_std": "std",
-    "mask_entropy": "entropy",
-    "mask_tv": "TV",
-}
 _FIGURE_COLUMNS = 7
 _OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")
 
@@ -107,8 +118,11 @@ def main():
         raise program.UserError(
             f"--resize: {FLAGS.resize} is less than the crop's {dataset.image_size}"
         )
-    with program.blaming("output_dir"):
-        files.check_writable(output_dir)
+    with program.blaming("last_blessed"):
+        baseline = _casm(FLAGS.last_blessed) if FLAGS.last_blessed else None
+    for name in ("output_dir", "blessing"):
+        with program.blaming(name):
+            files.check_writable(FLAGS[name].value or output_dir)
 
     methods = {name: Method.of_model(other) for name, other in {"casm": model, **others}.items()}
     comparison = Comparison(
@@ -151,9 +165,19 @@ def main():
     ):
         with files.replacing(output_dir / name) as path:
             path.write_text(json.dumps(_part(results, keep), indent=2) + "\n")
-    _print_table(results)
+    print(evaluation_table.text(results))
     print(f"made  evaluation.json, comparison.json, figure.png and report.html in {output_dir}")
     print(f"next  open {output_dir / 'report.html'} in a browser")
+    if FLAGS.blessing:
+        limits = {"LE": FLAGS.max_le, "F1": FLAGS.min_f1, "top1": FLAGS.min_top1}
+        reasons = blessing.reasons_against(results["casm"], limits, baseline, FLAGS.margin)
+        blessing.write(FLAGS.blessing, not reasons)
+        print(f"not blessed: {'; '.join(reasons)}" if reasons else "blessed")
+
+
+def _casm(directory):
+    """CASM's row of the evaluation.json in a directory."""
+    return json.loads((pathlib.Path(directory) / "evaluation.json").read_text())["casm"]
 
 
 def _mask_model(run_dir, dataset):
@@ -204,31 +228,6 @@ def _protocol():
     if FLAGS.protocol == "centre_crop" and FLAGS.resize:
         return f"centre_crop, resize {FLAGS.resize}"
     return FLAGS.protocol
-
-
-def _print_table(results):
-    columns = {key: title for key, title in _COLUMNS.items() if key in results["casm"]}
-    print(f"\n{'':16}" + "".join(f"{title:>10}" for title in columns.values()))
-    for name, values in results.items():
-        if name != "protocol":
-            print(f"{name:16}" + "".join(f"{values[key]:10.3f}" for key in columns))
-    casm = results["casm"]
-    print(f"\ntop-1 {casm['top1']:.3f}, before the alternation {casm['top1_before']:.3f}")
-    for key, best in [("LE", min), ("F1", max), ("PxAP", max)]:
-        if key in casm:
-            others = {
-                name: v[key] for name, v in results.items() if name not in ("protocol", "casm")
-            }
-            rival = best(others, key=others.get, default="casm")
-            ahead = best(casm[key], others.get(rival, casm[key])) == casm[key]
-            print(
-                f"{key:5}{casm[key]:.3f}"
-                + (
-                    "  ahead of every other row"
-                    if ahead
-                    else f"  {rival} is ahead: {others[rival]:.3f}"
-                )
-            )
 
 
 if __name__ == "__main__":

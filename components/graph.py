@@ -1,0 +1,123 @@
+"""The pipeline's graph as data: which components there are and what of each goes where.
+
+An input is a flag that takes another component's output, an output a flag that takes the path of
+what the component makes. Nothing here imports TensorFlow.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+from casm_tf import blessing
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """A step of the pipeline, a program of its own.
+
+    Attributes:
+        name: TFX's.
+        module: of the program: python -m module.
+        inputs: {flag: (component's name, output's name)}.
+        outputs: {output's name: flag}.
+        places: flags whose directories are other things' too: what is in them is no input.
+        resumes: whether a call with the same outputs goes on where the last one was broken off.
+        for_another_program: whether the parameters go to a program that it calls, behind a "--".
+        properties: {output's name: path} -> {name: value}, what the lineage is to keep.
+    """
+
+    name: str
+    module: str
+    inputs: dict[str, tuple[str, str]]
+    outputs: dict[str, str]
+    places: tuple[str, ...] = ()
+    resumes: bool = False
+    for_another_program: bool = False
+    properties: callable = lambda outputs: {}
+
+    @property
+    def flag(self):
+        """The pipeline's flag for this component's parameters."""
+        return self.module.rpartition(".")[2]
+
+    def arguments(self, inputs, outputs, parameters):
+        """The program's arguments: {flag: value}, {output's name: value}, list of arguments."""
+        paths = inputs | {self.outputs[name]: path for name, path in outputs.items()}
+        arguments = [f"--{flag}={path}" for flag, path in paths.items()]
+        if self.for_another_program:
+            return [*arguments, "--", *parameters]
+        return [*parameters, *arguments]
+
+
+def _examples(outputs):
+    examples = json.loads((pathlib.Path(outputs["examples"]) / "examples.json").read_text())
+    return {name: examples[name] for name in ("dataset", "images", "digest")}
+
+
+def _weights(outputs):
+    return {"weights_digest": (pathlib.Path(outputs["model_run"]) / "weights.sha256").read_text()}
+
+
+def _metrics(outputs):
+    casm = json.loads((pathlib.Path(outputs["evaluation"]) / "evaluation.json").read_text())["casm"]
+    metrics = {name: casm[name] for name in ("LE", "F1", "top1") if name in casm}
+    return {"blessed": blessing.is_blessed(outputs["blessing"]), **metrics}
+
+
+def _infra(outputs):
+    return {"infra_blessed": blessing.is_blessed(outputs["blessing"])}
+
+
+def _pushed(outputs):
+    return {"pushed": str(pathlib.Path(outputs["pushed_model"]).resolve())}
+
+
+COMPONENTS = (
+    Component(
+        "ExampleGen",
+        "components.example_gen",
+        inputs={},
+        outputs={"examples": "examples", "statistics": "statistics", "schema": "schema"},
+        places=("data_dir",),
+        resumes=True,
+        properties=_examples,
+    ),
+    Component(
+        "Trainer",
+        "components.trainer",
+        inputs={"examples": ("ExampleGen", "examples")},
+        outputs={"model_run": "run_dir"},
+        resumes=True,
+        for_another_program=True,
+        properties=_weights,
+    ),
+    Component(
+        "Evaluator",
+        "components.evaluator",
+        inputs={"run_dir": ("Trainer", "model_run")},
+        outputs={"evaluation": "output_dir", "blessing": "blessing"},
+        properties=_metrics,
+    ),
+    Component(
+        "InfraValidator",
+        "components.infra_validator",
+        inputs={
+            "run_dir": ("Trainer", "model_run"),
+            "evaluation": ("Evaluator", "evaluation"),
+        },
+        outputs={"model": "model", "blessing": "blessing"},
+        properties=_infra,
+    ),
+    Component(
+        "Pusher",
+        "components.pusher",
+        inputs={
+            "model": ("InfraValidator", "model"),
+            "blessing": ("Evaluator", "blessing"),
+            "infra_blessing": ("InfraValidator", "blessing"),
+        },
+        outputs={"pushed_model": "pushed_model"},
+        places=("serving_dir",),
+        properties=_pushed,
+    ),
+)

@@ -1,0 +1,104 @@
+"""Export a run's mask model and see whether it can be served: python -m components.infra_validator
+
+The exported model is loaded in a fresh process that can import neither casm_tf nor Keras, through
+the loader and the session that TensorFlow Serving is built on (casm_tf/serving_check.py); it
+answers the requests it is to be warmed up with, and its masks of test pictures are compared with
+the trained model's. Leaves the SavedModel in --model/casm/1 and INFRA_BLESSED or INFRA_NOT_BLESSED
+in --blessing.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import casm_tf.quiet
+
+# isort: split
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+import casm_tf.networks
+from casm_tf import blessing, export, files, program, run_directory
+from casm_tf.data import input_pipeline
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is through.", required=True)
+flags.DEFINE_string("evaluation", None, "Where its evaluation.json is; by default the run.")
+flags.DEFINE_string("data_dir", None, "Where the data set is, if not where the run had it.")
+flags.DEFINE_string("model", None, "For the exported model.", required=True)
+flags.DEFINE_string("blessing", None, "For INFRA_BLESSED or INFRA_NOT_BLESSED.", required=True)
+flags.DEFINE_integer("images", 32, "Of the test split, whose masks are compared.", lower_bound=1)
+flags.DEFINE_float(
+    "tolerance", 1e-4, "How far a mask's values may be from the trained model's.", lower_bound=0
+)
+
+
+def main():
+    run_dir = pathlib.Path(FLAGS.run_dir)
+    for name in ("model", "blessing"):
+        with program.blaming(name):
+            files.check_writable(FLAGS[name].value)
+    with program.blaming("run_dir"):
+        run = run_directory.read(run_dir)
+        model = keras.models.load_model(run_dir / "model.keras", compile=False)
+    with program.blaming("evaluation"):
+        metrics = export.metrics_of(FLAGS.evaluation or run_dir)
+    with program.blaming("data_dir"):
+        dataset = input_pipeline.dataset_of_run(run["flags"], FLAGS.data_dir)
+    with program.blaming("run_dir", ValueError), program.blaming("model", OSError):
+        path = export.export_model(
+            *(model, pathlib.Path(FLAGS.model) / "casm", dataset.labels),
+            *(dataset.mean, dataset.std, metrics),
+        )
+
+    reason = _reason_against(path, model, dataset)
+    blessing.write(FLAGS.blessing, not reason, prefix="INFRA_")
+    print(f"made  {path}")
+    print(f"not blessed: {reason}" if reason else "blessed")
+
+
+def _reason_against(path, model, dataset):
+    """What is wrong with the exported model, or None."""
+    batch = next(iter(input_pipeline.evaluation_batches(dataset, "test", FLAGS.images)))
+    pixels = dataset.denormalise(batch["images"])
+    expected = model(dataset.normalise(tf.constant(pixels)), training=False)["mask"]
+    with tempfile.TemporaryDirectory() as directory:
+        pictures = pathlib.Path(directory) / "pictures.npz"
+        pngs = {
+            f"png{number}": np.frombuffer(tf.io.encode_png(picture).numpy(), np.uint8)
+            for number, picture in enumerate(pixels)
+        }
+        np.savez(pictures, pixels=pixels, masks=expected, **pngs)
+        checker = pathlib.Path(casm_tf.__file__).with_name("serving_check.py")
+        done = subprocess.run(
+            # -P: what lies beside the file is not found by chance.
+            [sys.executable, "-P", str(checker), str(path.absolute()), str(pictures)],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return f"the model cannot be served: {last} (exit code {done.returncode})"
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"{len(pixels)} masks differ from the trained model's by {found['pixels']:.1e} at most, "
+        f"as encoded pictures by {found['pictures']:.1e}; {found['warmup']} requests to warm up"
+    )
+    worst = max(found["pixels"], found["pictures"])
+    if not worst <= FLAGS.tolerance:
+        return (
+            f"masks differ from the trained model's by {worst:.2g}, more than {FLAGS.tolerance:g}"
+        )
+    return None
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,213 @@
+"""Data, training, evaluation, validation and push by one command:
+
+    python -m components.pipeline --flagfile=configs/pipeline.flags
+
+Each component (components/graph.py) is a program of its own. What it makes is an artefact in
+{pipeline_root}/{Component}/{output}/{execution}/. It is not executed again where its inputs, flags
+and code are those of an execution whose artefacts are there; one that was broken off goes on. From
+what an artefact was made python -m components.lineage tells.
+
+A component's flags are given by a flag of its name, one each: --evaluator=--max_le=0.1; of one that
+is given twice the last counts. A file or folder that such a flag names counts by what is in it.
+
+The last line is {"executed": [components], "cached": [components], "pushed": path or null}. The
+exit code is 1 where a component failed or the model was not blessed: then nothing is pushed.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+
+from absl import flags
+
+import casm_tf
+from casm_tf import files, program
+from components import graph, store
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("pipeline_root", "runs/pipeline", "For the artefacts and the lineage.")
+flags.DEFINE_string(
+    "latest", None, "A directory for links to the newest run's and its evaluation's files."
+)
+for _component in graph.COMPONENTS:
+    flags.DEFINE_multi_string(
+        _component.flag, [], f"A flag of {_component.module}, such as --name=value."
+    )
+
+_PACKAGES = ("casm_tf", "keras", "numpy", "tensorflow", "tensorflow-datasets")
+
+
+class _StoppedError(Exception):
+    """A component that failed or refused its blessing: why the pipeline ends here."""
+
+
+def main():
+    with program.blaming("pipeline_root"):
+        files.check_writable(FLAGS.pipeline_root)
+        artefacts = store.Store(FLAGS.pipeline_root)
+    parameters = {}
+    for component in graph.COMPONENTS:
+        with program.blaming(component.flag, (ValueError, OSError, flags.Error)):
+            parameters[component.name] = _in_force(FLAGS[component.flag].value)
+    done, report = {}, []
+    stopped = None
+    for component in graph.COMPONENTS:
+        try:
+            execution, was_cached = _run(component, parameters[component.name], artefacts, done)
+        except _StoppedError as error:
+            stopped = f"{component.name}: {error}"
+            break
+        done[component.name] = execution
+        report.append((component.name, "cached" if was_cached else "executed", execution))
+        if execution.properties.get("blessed", execution.properties.get("infra_blessed")) is False:
+            stopped = f"{component.name} did not bless the model: nothing is pushed"
+            break
+    if FLAGS.latest and "Evaluator" in done:
+        with program.blaming("latest"):
+            _link(FLAGS.latest, artefacts, done["Trainer"], done["Evaluator"])
+
+    _print_overview(report, artefacts)
+    by_state = {
+        state: [name for name, found, _ in report if found == state]
+        for state in ("executed", "cached")
+    }
+    if not by_state["executed"] and not stopped:
+        print("nothing was executed: inputs, flags and code are as they were")
+    pushed = done["Pusher"].properties["pushed"] if "Pusher" in done else None
+    if pushed:
+        print(f"next  python -m casm_tf.extract --model={pushed} --output=masks PHOTO.jpg")
+        print(f"      python -m components.lineage {pushed} --pipeline_root={FLAGS.pipeline_root}")
+    print(json.dumps(by_state | {"pushed": pushed}))
+    if stopped:
+        print(f"pipeline: {stopped}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _in_force(arguments):
+    """Arguments with what their flagfiles say, of a flag given twice the last one."""
+    expanded = FLAGS.read_flags_from_files(list(arguments))
+    for argument in expanded:
+        if not argument.startswith("--"):
+            raise ValueError(f"expected a flag such as --name=value; found {argument!r}")
+    return list({argument.partition("=")[0]: argument for argument in expanded}.values())
+
+
+def _run(component, parameters, artefacts, done):
+    """(the complete Execution of a component, whether it was there already)."""
+    inputs = {
+        flag: artefacts.artefacts(done[source])[output]
+        for flag, (source, output) in component.inputs.items()
+    }
+    last_blessed = _last_blessed(artefacts, done) if component.name == "Evaluator" else None
+    if last_blessed:
+        inputs["last_blessed"] = last_blessed
+    context = {
+        "flags": parameters,
+        "files": _files_named(parameters, component.places),
+        "code": _code_digest(component),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
+        | {"python": platform.python_version()},
+    }
+    of_inputs = {flag: artefact.digest for flag, artefact in inputs.items()}
+    key = hashlib.sha256(json.dumps([context, of_inputs], sort_keys=True).encode()).hexdigest()
+
+    def say_waiting():
+        print(f"{component.name}: another pipeline is at it; waiting", flush=True)
+
+    with artefacts.alone(component.name, key, say_waiting):
+        execution = artefacts.complete(component.name, key)
+        if execution:
+            return execution, True
+        number, outputs = artefacts.begin(
+            component.name, key, context, component.outputs, component.resumes
+        )
+        print(f"=== {component.name}, execution {number} ===", flush=True)
+        arguments = component.arguments(
+            {flag: artefact.path for flag, artefact in inputs.items()}, outputs, parameters
+        )
+        started = time.monotonic()
+        try:
+            code = subprocess.run(
+                [sys.executable, "-m", component.module, *arguments],
+                check=False,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            ).returncode
+        finally:
+            artefacts.add_seconds(number, time.monotonic() - started)
+        if code:
+            raise _StoppedError(f"exit code {code}; the same command goes on here")
+        artefacts.finish(number, inputs, outputs, component.properties(outputs))
+        return artefacts.complete(component.name, key), False
+
+
+def _last_blessed(artefacts, done):
+    """The evaluation of the last blessed model other than this one, or None."""
+    weights = done["Trainer"].properties["weights_digest"]
+    for execution in artefacts.executions("Evaluator"):
+        trained = artefacts.inputs(execution)["run_dir"].properties["weights_digest"]
+        if execution.properties["blessed"] and trained != weights:
+            return artefacts.artefacts(execution)["evaluation"]
+    return None
+
+
+def _files_named(parameters, places):
+    """{flag: digest of what is in the file or folder that it names}, for those that name one.
+
+    A folder counts by its files' names, sizes and times: it may be of any size.
+    """
+    digests = {}
+    for parameter in parameters:
+        name, _, value = parameter.removeprefix("--").partition("=")
+        path = pathlib.Path(value)
+        if not value or name in places or not path.exists():
+            continue
+        total = hashlib.sha256()
+        if path.is_file():
+            total.update(path.read_bytes())
+        else:
+            for file in sorted(path.rglob("*")):
+                found = file.stat()
+                total.update(f"{file}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+        digests[name] = total.hexdigest()
+    return digests
+
+
+def _code_digest(component):
+    """Of the library's source and of the component's."""
+    library = sorted(pathlib.Path(casm_tf.__file__).parent.rglob("*"))
+    total = hashlib.sha256()
+    for source in [*library, pathlib.Path(__file__).with_name(f"{component.flag}.py")]:
+        if source.suffix in (".py", ".css"):
+            total.update(source.read_bytes())
+    return total.hexdigest()
+
+
+def _link(directory, artefacts, trained, evaluated):
+    """Let a directory have the files of a run and of its evaluation, as links."""
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for execution, output in ((trained, "model_run"), (evaluated, "evaluation")):
+        for file in artefacts.artefacts(execution)[output].path.iterdir():
+            if file.is_file():
+                link = directory / file.name
+                link.unlink(missing_ok=True)
+                link.symlink_to(os.path.relpath(file, directory))
+
+
+def _print_overview(report, artefacts):
+    print(f"\n{'':16}{'':10}{'seconds':>9}  artefacts")
+    for name, state, execution in report:
+        paths = [artefact.path for artefact in artefacts.artefacts(execution).values()]
+        print(f"{name:16}{state:10}{execution.seconds:9.1f}  {' '.join(map(str, paths))}")
+
+
+if __name__ == "__main__":
+    program.run(main)

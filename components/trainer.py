@@ -1,0 +1,49 @@
+"""Train by casm_tf.train on the examples of example_gen.
+
+    python -m components.trainer --examples=DIR --run_dir=DIR -- --flagfile=configs/casm.flags
+
+What is behind the "--" are casm_tf.train's own flags; where the data are comes from the examples.
+Leaves a run (see casm_tf/run_directory.py) and weights.sha256, the digest of the trained weights.
+A training that was broken off goes on.
+"""
+
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+from absl import flags
+
+from casm_tf import files, program
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("examples", None, "What components.example_gen left.", required=True)
+flags.DEFINE_string("run_dir", None, "For the run.", required=True)
+
+
+def main(arguments):
+    with program.blaming("examples"):
+        examples = json.loads((pathlib.Path(FLAGS.examples) / "examples.json").read_text())
+    names = ("dataset", "data_dir", "image_dir", "boxes", "masks")
+    data = [f"--{name}={examples[name]}" for name in names if examples[name] is not None]
+    command = [sys.executable, "-m", "casm_tf.train", *arguments, *data]
+    done = subprocess.run([*command, f"--run_dir={FLAGS.run_dir}"], check=False)
+    if done.returncode:
+        return done.returncode
+    run_dir = pathlib.Path(FLAGS.run_dir)
+    with files.replacing(run_dir / "weights.sha256") as path:
+        path.write_text(_weights_digest(run_dir / "model.keras"))
+    return 0
+
+
+def _weights_digest(path):
+    """The SHA-256 of a .keras file's weights alone: the file has the time it was written at."""
+    with zipfile.ZipFile(path) as archive:
+        return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
+
+
+if __name__ == "__main__":
+    program.run(main, takes_arguments=True)
