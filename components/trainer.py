@@ -14,6 +14,7 @@ import subprocess
 import sys
 import zipfile
 
+import h5py  # comes with Keras, whose files these are
 from absl import flags
 
 from casm_tf import files, program
@@ -40,9 +41,23 @@ def main(arguments):
 
 
 def _weights_digest(path):
-    """The SHA-256 of a .keras file's weights alone: the file has the time it was written at."""
-    with zipfile.ZipFile(path) as archive:
-        return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
+    """The SHA-256 of a .keras file's weights, by their values.
+
+    The file's own bytes have the time and, in layers' names, how many layers the process had made.
+    """
+    total = hashlib.sha256()
+
+    def add(name, node):
+        if isinstance(node, h5py.Dataset):
+            total.update(f"{name}\0{node.dtype}\0{node.shape}\0".encode() + node[()].tobytes())
+
+    with (
+        zipfile.ZipFile(path) as archive,
+        archive.open("model.weights.h5") as weights,
+        h5py.File(weights) as file,
+    ):
+        file.visititems(add)
+    return total.hexdigest()
 
 
 if __name__ == "__main__":
