@@ -25,6 +25,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "cluster": ["kfp==2.17.0"],  # in a venv of its own: it needs protobuf below 7
         "convert": ["safetensors", "torch"],
         "serving": ["tensorflow-serving-api>=2.21,<2.22"],  # requests to warm up with
         "test": ["hypothesis", "pytest", "pytest-xdist", "ruff"],

@@ -3,7 +3,7 @@
 The classes are shuffled and cut into six groups A to F of 5, 5, 10, 30, 30 and 20%. A mask model,
 its classifier's pretraining included, is trained on F (20% of the classes), E and F (50%), D to F
 (80%), C to F (90%), B to F (95%) and on all. Each is scored on all images of the test split, by
-group: LE and F1 need no label. lambda_R is the configuration's times ln K / ln (all classes).
+group: LE and F1 need no label. lambda_R is the same for all.
 
 Rows that are in runs_dir/results.csv count. The last line is {"F": {"LE_all": ..., "F1_A": ...},
 "EF": ..., ...}, by the groups that were trained on.
@@ -12,7 +12,6 @@ Rows that are in runs_dir/results.csv count. The last line is {"F": {"LE_all": .
 import collections
 import csv
 import json
-import math
 import pathlib
 import subprocess
 import sys
@@ -58,10 +57,8 @@ def main():
         # With what flagfiles within it say; of a flag given twice the last one counts.
         lines = FLAGS.read_flags_from_files([f"--flagfile={FLAGS.config}"])
     settings = dict(line.removeprefix("--").partition("=")[::2] for line in lines)
-    if not {"dataset", "lambda_size"} <= set(settings):
-        raise program.UserError(
-            f"--config: expected a --dataset and a --lambda_size in {FLAGS.config}"
-        )
+    if "dataset" not in settings:
+        raise program.UserError(f"--config: expected a --dataset in {FLAGS.config}")
     with program.blaming("runs_dir"):
         run_directory.check_same(runs_dir, settings, changeable=())
     with program.blaming("config"):
@@ -78,10 +75,8 @@ def main():
         listed = runs_dir / f"classes_{trained_on}.txt"
         with files.replacing(listed) as path:
             path.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
-        lambda_size = float(settings["lambda_size"])
-        lambda_size *= math.log(len(classes)) / math.log(len(dataset.labels))
         run_dir = runs_dir / trained_on
-        _train(*lines, f"--classes={listed}", f"--lambda_size={lambda_size}", run_dir=run_dir)
+        _train(*lines, f"--classes={listed}", run_dir=run_dir)
         model = keras.models.load_model(run_dir / "model.keras", compile=False)
         seen = input_pipeline.of_classes(dataset, str(listed)).classes
         rows[trained_on] = {"trained_on": trained_on, "classes": len(classes)}

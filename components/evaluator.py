@@ -25,6 +25,7 @@ from casm_tf import (
     blessing,
     classifiers,
     evaluation_table,
+    examples,
     figures,
     files,
     networks,
@@ -40,6 +41,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is through.", required=True)
 flags.DEFINE_string("output_dir", None, "For the results; by default the run's directory.")
 flags.DEFINE_string("data_dir", None, "Where the data set is, if not where the run had it.")
+flags.DEFINE_string("examples", None, "Or what components.example_gen left, which tells it.")
 flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "What is scored.")
 flags.DEFINE_enum(
     "protocol",
@@ -100,8 +102,10 @@ def main():
     output_dir = pathlib.Path(FLAGS.output_dir or run_dir)
     with program.blaming("run_dir"):
         run = run_directory.read(run_dir)
+    with program.blaming("examples"):
+        data_dir = examples.data_dir(FLAGS.examples, FLAGS.data_dir)
     with program.blaming("data_dir"):
-        dataset = input_pipeline.dataset_of_run(run["flags"], FLAGS.data_dir)
+        dataset = input_pipeline.dataset_of_run(run["flags"], data_dir)
     with program.blaming("run_dir"):
         model = _mask_model(run_dir, dataset)
         before = networks.classifier(

@@ -8,7 +8,6 @@ The data are made where --data_dir says, and in --examples if it says nothing. T
 """
 
 import hashlib
-import json
 import pathlib
 
 import casm_tf.quiet  # noqa: F401  (before TensorFlow)
@@ -23,7 +22,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tqdm import tqdm
 
-from casm_tf import files, program
+from casm_tf import examples, files, program
 from casm_tf.data import datasets
 
 FLAGS = flags.FLAGS
@@ -37,7 +36,7 @@ flags.DEFINE_string("examples", None, "For examples.json.", required=True)
 flags.DEFINE_string("statistics", None, "For the splits' statistics.", required=True)
 flags.DEFINE_string("schema", None, "For the schema.", required=True)
 
-_OF_TRAINING = ("dataset", "image_dir", "boxes", "masks")
+_SETTINGS = ("dataset", "data_dir", "image_dir", "boxes", "masks")
 
 
 def main():
@@ -47,7 +46,7 @@ def main():
     for name in ("examples", "statistics", "schema"):
         with program.blaming(name):
             files.check_writable(FLAGS[name].value)
-    data_dir = FLAGS.data_dir or str(examples_dir / "data")
+    data_dir = FLAGS.data_dir or str(examples_dir / examples.DATA)
     blamed = "image_dir" if FLAGS.image_dir else "dataset"
     with program.blaming("data_dir", OSError), program.blaming(blamed, ValueError):
         dataset = datasets.open_dataset(
@@ -66,14 +65,8 @@ def main():
         unfinished.write_text(text_format.MessageToString(_schema(dataset), as_utf8=True))
 
     counts = {split: splits[split].num_examples for split in splits}
-    description = {name: FLAGS[name].value for name in _OF_TRAINING} | {
-        "data_dir": data_dir,
-        "images": counts,
-        "digest": _digest(dataset.builder.data_dir),
-    }
-    examples_dir.mkdir(parents=True, exist_ok=True)
-    with files.replacing(examples_dir / "examples.json") as unfinished:
-        unfinished.write_text(json.dumps(description, indent=2) + "\n")
+    settings = {name: FLAGS[name].value for name in _SETTINGS}
+    examples.write(examples_dir, settings, counts, _digest(dataset.builder.data_dir))
     print(f"made  {', '.join(f'{count} {split}' for split, count in counts.items())} images")
     print(f"next  python -m casm_tf.train --dataset={FLAGS.dataset} --data_dir={data_dir} ...")
 
@@ -91,12 +84,12 @@ def _statistics(dataset, split):
     """A DatasetFeatureStatisticsList of one split."""
     info = dataset.builder.info
     decoders = tfds.decode.PartialDecoding(datasets.needed(info.features))
-    examples = dataset.builder.as_dataset(
+    found = dataset.builder.as_dataset(
         split=split, decoders=decoders, read_config=tfds.ReadConfig(try_autocache=False)
     )
     sizes, boxes, labels = [], [], np.zeros(len(dataset.labels), int)
     total = info.splits[split].num_examples
-    looked_at = datasets.labelled(dataset, examples).map(
+    looked_at = datasets.labelled(dataset, found).map(
         lambda example: (
             tf.shape(example["image"])[:2],
             tf.shape(datasets.boxes(dataset, example))[0],

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import pathlib
 
-from casm_tf import blessing
+from casm_tf import blessing, examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +40,23 @@ class Component:
         """The pipeline's flag for this component's parameters."""
         return self.module.rpartition(".")[2]
 
-    def arguments(self, inputs, outputs, parameters):
-        """The program's arguments: {flag: value}, {output's name: value}, list of arguments."""
+    def arguments(self, inputs, outputs, parameters, argument="--{}={}".format):
+        """The program's arguments of {flag: path}, {output's name: path} and other arguments.
+
+        `argument` is how a path is given, flag, path -> an argument.
+        """
         paths = inputs | {self.outputs[name]: path for name, path in outputs.items()}
-        arguments = [f"--{flag}={path}" for flag, path in paths.items()]
+        arguments = [argument(flag, path) for flag, path in paths.items()]
         if self.for_another_program:
             return [*arguments, "--", *parameters]
         return [*parameters, *arguments]
 
 
 def _examples(outputs):
-    examples = json.loads((pathlib.Path(outputs["examples"]) / "examples.json").read_text())
-    return {name: examples[name] for name in ("dataset", "images", "digest")}
+    found = examples.read(outputs["examples"])
+    return {"dataset": found["settings"]["dataset"]} | {
+        name: found[name] for name in ("images", "digest")
+    }
 
 
 def _weights(outputs):
@@ -94,7 +99,7 @@ COMPONENTS = (
     Component(
         "Evaluator",
         "components.evaluator",
-        inputs={"run_dir": ("Trainer", "model_run")},
+        inputs={"run_dir": ("Trainer", "model_run"), "examples": ("ExampleGen", "examples")},
         outputs={"evaluation": "output_dir", "blessing": "blessing"},
         properties=_metrics,
     ),
@@ -104,6 +109,7 @@ COMPONENTS = (
         inputs={
             "run_dir": ("Trainer", "model_run"),
             "evaluation": ("Evaluator", "evaluation"),
+            "examples": ("ExampleGen", "examples"),
         },
         outputs={"model": "model", "blessing": "blessing"},
         properties=_infra,

@@ -23,7 +23,7 @@ import tensorflow as tf
 from absl import flags
 
 import casm_tf.networks
-from casm_tf import blessing, export, files, program, run_directory
+from casm_tf import blessing, examples, export, files, program, run_directory
 from casm_tf.data import input_pipeline
 
 FLAGS = flags.FLAGS
@@ -31,6 +31,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is through.", required=True)
 flags.DEFINE_string("evaluation", None, "Where its evaluation.json is; by default the run.")
 flags.DEFINE_string("data_dir", None, "Where the data set is, if not where the run had it.")
+flags.DEFINE_string("examples", None, "Or what components.example_gen left, which tells it.")
 flags.DEFINE_string("model", None, "For the exported model.", required=True)
 flags.DEFINE_string("blessing", None, "For INFRA_BLESSED or INFRA_NOT_BLESSED.", required=True)
 flags.DEFINE_integer("images", 32, "Of the test split, whose masks are compared.", lower_bound=1)
@@ -49,8 +50,10 @@ def main():
         model = keras.models.load_model(run_dir / "model.keras", compile=False)
     with program.blaming("evaluation"):
         metrics = export.metrics_of(FLAGS.evaluation or run_dir)
+    with program.blaming("examples"):
+        data_dir = examples.data_dir(FLAGS.examples, FLAGS.data_dir)
     with program.blaming("data_dir"):
-        dataset = input_pipeline.dataset_of_run(run["flags"], FLAGS.data_dir)
+        dataset = input_pipeline.dataset_of_run(run["flags"], data_dir)
     with program.blaming("run_dir", ValueError), program.blaming("model", OSError):
         path = export.export_model(
             *(model, pathlib.Path(FLAGS.model) / "casm", dataset.labels),

@@ -28,7 +28,7 @@ from absl import flags
 
 import casm_tf
 from casm_tf import files, program
-from components import graph, store
+from components import cluster, graph, store
 
 FLAGS = flags.FLAGS
 
@@ -36,6 +36,13 @@ flags.DEFINE_string("pipeline_root", "runs/pipeline", "For the artefacts and the
 flags.DEFINE_string(
     "latest", None, "A directory for links to the newest run's and its evaluation's files."
 )
+flags.DEFINE_string(
+    "compile", None, "Execute nothing but write this Kubeflow Pipelines v2 file (extra: cluster)."
+)
+flags.DEFINE_string("image", "casm_tf:latest", "Of --compile: the Dockerfile's.")
+flags.DEFINE_integer("gpus", 0, "Of --compile: for the trainer.", lower_bound=0)
+flags.DEFINE_string("gpu", "nvidia-tesla-t4", "Of --compile: their kind.")
+flags.DEFINE_string("memory", "16G", "Of --compile: for each container.")
 for _component in graph.COMPONENTS:
     flags.DEFINE_multi_string(
         _component.flag, [], f"A flag of {_component.module}, such as --name=value."
@@ -49,13 +56,15 @@ class _StoppedError(Exception):
 
 
 def main():
-    with program.blaming("pipeline_root"):
-        files.check_writable(FLAGS.pipeline_root)
-        artefacts = store.Store(FLAGS.pipeline_root)
     parameters = {}
     for component in graph.COMPONENTS:
         with program.blaming(component.flag, (ValueError, OSError, flags.Error)):
             parameters[component.name] = _in_force(FLAGS[component.flag].value)
+    if FLAGS.compile:
+        return _compile(parameters)
+    with program.blaming("pipeline_root"):
+        files.check_writable(FLAGS.pipeline_root)
+        artefacts = store.Store(FLAGS.pipeline_root)
     done, report = {}, []
     stopped = None
     for component in graph.COMPONENTS:
@@ -88,6 +97,18 @@ def main():
     if stopped:
         print(f"pipeline: {stopped}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _compile(parameters):
+    try:
+        cluster.compile_pipeline(
+            parameters, FLAGS.compile, FLAGS.image, FLAGS.gpus, FLAGS.gpu, FLAGS.memory
+        )
+    except ImportError as error:
+        raise program.UserError("--compile: pip install 'casm_tf[cluster]'") from error
+    print(f"made  {FLAGS.compile}, for Kubeflow Pipelines v2 or Vertex AI")
+    print(f"next  build the image {FLAGS.image} of the Dockerfile and submit the file")
     return 0
 
 

@@ -8,7 +8,6 @@ A training that was broken off goes on.
 """
 
 import hashlib
-import json
 import pathlib
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import zipfile
 import h5py  # comes with Keras, whose files these are
 from absl import flags
 
-from casm_tf import files, program
+from casm_tf import examples, files, program
 
 FLAGS = flags.FLAGS
 
@@ -27,9 +26,8 @@ flags.DEFINE_string("run_dir", None, "For the run.", required=True)
 
 def main(arguments):
     with program.blaming("examples"):
-        examples = json.loads((pathlib.Path(FLAGS.examples) / "examples.json").read_text())
-    names = ("dataset", "data_dir", "image_dir", "boxes", "masks")
-    data = [f"--{name}={examples[name]}" for name in names if examples[name] is not None]
+        settings = examples.read(FLAGS.examples)["settings"]
+    data = [f"--{name}={value}" for name, value in settings.items() if value is not None]
     command = [sys.executable, "-m", "casm_tf.train", *arguments, *data]
     done = subprocess.run([*command, f"--run_dir={FLAGS.run_dir}"], check=False)
     if done.returncode:
