@@ -1,16 +1,13 @@
-# make run: train, score and draw the demo.  make test, make lint: what CI runs.
+# make run: the pipeline: train, score, draw and push the demo.  make test, make lint: what CI runs.
 # A virtual environment in .venv is made first; PYTHON chooses the interpreter (3.11 to 3.13).
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell python$(v) --version >/dev/null 2>&1 && echo python$(v))) python3)
-RUN_DIR ?= runs/demo
 PY := .venv/bin/python
 
 # make test-long: the tests that take minutes each; half an hour in all.
 .PHONY: run test test-long lint tensorboard clean
 
 run: .venv/installed
-	$(PY) -m casm_tf.train --flagfile=configs/casm.flags --run_dir=$(RUN_DIR)
-	$(PY) -m components.evaluator --run_dir=$(RUN_DIR)
-	@echo "next  look at $(RUN_DIR)/figure.png, or run 'make tensorboard'"
+	$(PY) -m components.pipeline --flagfile=configs/pipeline.flags
 
 test: .venv/installed
 	$(PY) -m pytest -n 2 --dist loadfile

@@ -13,6 +13,7 @@ setup(
     install_requires=[
         "absl-py",
         "importlib_resources",  # tensorflow-datasets imports it without declaring it
+        "h5py",
         "keras>=3.15",
         "matplotlib",
         "opencv-python-headless",
@@ -22,6 +23,7 @@ setup(
         "tensorboard>=2.21,<2.22",
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.10",
+        "tensorflow-metadata",
         "tqdm",
     ],
     extras_require={

@@ -90,6 +90,8 @@ def main():
     if not by_state["executed"] and not stopped:
         print("nothing was executed: inputs, flags and code are as they were")
     pushed = done["Pusher"].properties["pushed"] if "Pusher" in done else None
+    if FLAGS.latest and "Evaluator" in done:
+        print(f"made  {FLAGS.latest}: evaluation.json, figure.png, report.html and the run's files")
     if pushed:
         print(f"next  python -m casm_tf.extract --model={pushed} --output=masks PHOTO.jpg")
         print(f"      python -m components.lineage {pushed} --pipeline_root={FLAGS.pipeline_root}")

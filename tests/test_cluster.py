@@ -1,5 +1,6 @@
 """The Kubeflow Pipelines file, read back, against the graph that runs here."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -86,8 +87,6 @@ def test_arguments_are_what_the_pipeline_gives_here(pipeline):
 def joined(argument):
     if not argument.startswith('{"Concat"'):
         return argument
-    import json
-
     return "".join(json.loads(argument)["Concat"])
 
 
