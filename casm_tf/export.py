@@ -6,7 +6,6 @@ import pathlib
 import shutil
 import tempfile
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -71,8 +70,10 @@ def export_model(model, directory, labels, mean, std, metrics=None, version=None
     }
     description = json.dumps(description, indent=2) + "\n"
 
+    module, signatures = _servable(model, labels, mean, std, image_size)
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with _unfinished(path) as unfinished:
-        _archive(model, labels, mean, std, image_size).write_out(unfinished, verbose=False)
+        tf.saved_model.save(module, str(unfinished), signatures, options)
         (unfinished / DESCRIPTION).parent.mkdir()
         (unfinished / DESCRIPTION).write_text(description)
         _write_warmup(unfinished / WARMUP, directory.name, image_size)
@@ -153,11 +154,18 @@ def _checked_size(model, labels, mean, std):
     return height
 
 
-def _archive(model, labels, mean, std, image_size):
-    """The model in an ExportArchive with the signatures that `export_model` tells of."""
+def _servable(model, labels, mean, std, image_size):
+    """A tf.Module of the model's weights, and the signatures that `export_model` tells of.
+
+    Keras's ExportArchive would write every weight twice, the second time as a Keras variable.
+    """
     mean, std = np.float32(mean), np.float32(std)
     names = list(labels)
+    images = tf.TensorSpec((None, image_size, image_size, 3), tf.float32, name="images")
+    image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
 
+    # Each is a function in the graph, so that what the signatures share is written once.
+    @tf.function(input_signature=[images])
     def from_pixels(images):
         outputs = model((images / 255 - mean) / std, training=False)
         probabilities = tf.nn.softmax(outputs["logits"])
@@ -168,6 +176,7 @@ def _archive(model, labels, mean, std, image_size):
             "label": tf.gather(tf.constant(names), tf.argmax(probabilities, axis=1)),
         }
 
+    @tf.function(input_signature=[image_bytes])
     def from_bytes(image_bytes):
         images = tf.map_fn(
             lambda data: decoding.squashed(data, image_size),
@@ -176,20 +185,21 @@ def _archive(model, labels, mean, std, image_size):
         )
         return from_pixels(images)
 
+    @tf.function(input_signature=[image_bytes])
     def png_from_bytes(image_bytes):
         outputs = from_bytes(image_bytes)
         grey = tf.cast(tf.round(255 * outputs.pop("mask")), tf.uint8)
         pngs = tf.map_fn(tf.io.encode_png, grey, fn_output_signature=tf.string)
         return {"mask_png_bytes": pngs, **outputs}
 
-    images = tf.TensorSpec((None, image_size, image_size, 3), tf.float32, name="images")
-    image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("serving_default", from_pixels, input_signature=[images])
-    archive.add_endpoint("image_bytes", from_bytes, input_signature=[image_bytes])
-    archive.add_endpoint("mask_png_bytes", png_from_bytes, input_signature=[image_bytes])
-    return archive
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    signatures = {
+        "serving_default": from_pixels,
+        "image_bytes": from_bytes,
+        "mask_png_bytes": png_from_bytes,
+    }
+    return module, signatures
 
 
 def _write_warmup(path, name, image_size):
@@ -198,19 +208,21 @@ def _write_warmup(path, name, image_size):
         from tensorflow_serving.apis import prediction_log_pb2
     except ImportError:
         return
-    black = np.zeros((1, image_size, image_size, 3), np.float32)
-    jpeg = np.array([tf.io.encode_jpeg(black[0].astype(np.uint8)).numpy()])
+    # One value that stands for all, not a megabyte of them.
+    black = tf.make_tensor_proto(0.0, shape=(1, image_size, image_size, 3))
+    black_bytes = tf.io.encode_jpeg(np.zeros((image_size, image_size, 3), np.uint8)).numpy()
+    jpeg = tf.make_tensor_proto([black_bytes])
     inputs = {
         "serving_default": {"images": black},
         "image_bytes": {"image_bytes": jpeg},
         "mask_png_bytes": {"image_bytes": jpeg},
     }
     with tf.io.TFRecordWriter(str(path)) as records:
-        for signature, arrays in inputs.items():
+        for signature, tensors in inputs.items():
             log = prediction_log_pb2.PredictionLog()
             request = log.predict_log.request
             request.model_spec.name = name
             request.model_spec.signature_name = signature
-            for key, array in arrays.items():
-                request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+            for key, tensor in tensors.items():
+                request.inputs[key].CopyFrom(tensor)
             records.write(log.SerializeToString())
