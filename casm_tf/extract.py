@@ -1,7 +1,8 @@
 """Masks of your pictures: python -m casm_tf.extract --model=serving/casm/1 PHOTO.jpg FOLDER '*.png'
 
-Takes picture files, folders (with what is in their folders) and globs. For each picture it leaves
-three files in --output, in folders like those they were found in:
+The model is a directory or a server's: --model=http://localhost:8501/v1/models/casm (REST) or
+grpc://localhost:8500/casm. Takes picture files, folders (with what is in their folders) and globs.
+For each picture it leaves three files in --output, in folders like those they were found in:
 
     NAME.mask.png      the mask at the picture's size, white = salient
     NAME.overlay.jpg   the picture in grey with the mask in orange and the box in blue
@@ -25,19 +26,17 @@ import casm_tf.quiet  # noqa: F401  (before TensorFlow)
 # isort: split
 
 import numpy as np
-import tensorflow as tf
 from absl import flags
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from casm_tf import files, program
+from casm_tf import client, files, program
 from casm_tf.data import pictures
 
 FLAGS = flags.FLAGS
 
 _ENDINGS = {"mask": ".mask.png", "overlay": ".overlay.jpg", "cutout": ".cutout.png"}
 _TINT, _BOX_COLOR = "#E69F00", "#56B4E9"  # as in casm_tf.figures
-_OUTPUTS = ("mask", "box", "probabilities", "label")
 
 
 def main(arguments):
@@ -48,14 +47,19 @@ def main(arguments):
         raise program.UserError(str(error)) from error
     with program.blaming("output"):
         files.check_writable(output)
-    with program.blaming("model"):
-        model = load_model(FLAGS.model)
+    with program.blaming("model", (ValueError, client.ServerError)):
+        try:
+            model = client.open_model(FLAGS.model)
+        except ImportError as error:
+            raise ValueError("for grpc: pip install 'casm_tf[serving]'") from error
 
     unreadable = 0
     with tqdm(total=len(chosen), unit="picture") as progress:
         for start in range(0, len(chosen), FLAGS.batch_size):
             batch = chosen[start : start + FLAGS.batch_size]
-            for (path, target), row in zip(batch, look(model, batch), strict=True):
+            with program.blaming("model", client.ServerError):
+                rows = look(model, batch)
+            for (path, target), row in zip(batch, rows, strict=True):
                 try:
                     with program.blaming("output", OSError):
                         line = json.dumps(write(path, row, output / target))
@@ -103,39 +107,19 @@ def find(arguments):
     return [(path, target) for target, path in targets.items()]
 
 
-def load_model(path):
-    """An exported mask model (casm_tf/export.py). Raises ValueError where there is none."""
-    path = pathlib.Path(path)
-    if not (path / "saved_model.pb").is_file():
-        hint = "a version that components.pusher made, such as serving/casm/1"
-        if (path / "model.keras").is_file():
-            hint = f"the run has to be exported first: python -m components.pusher --run_dir={path}"
-        raise ValueError(f"{path} has no saved_model.pb; expected {hint}")
-    try:
-        model = tf.saved_model.load(str(path))
-    except (tf.errors.OpError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is not whole: {error}") from error
-    signature = model.signatures.get("serving_default")
-    if signature is None or not set(_OUTPUTS) <= set(signature.structured_outputs):
-        raise ValueError(f"{path} is no mask model that components.pusher exported")
-    return model
-
-
 def look(model, batch):
-    """What a model of `load_model` gives for a batch of (path, target) pairs, a dict a picture.
+    """What a model of client.py gives for a batch of (path, target) pairs, a dict a picture.
 
     For a picture that cannot be read it is None; `write` tells why.
     """
-    signature = model.signatures["serving_default"]
-    size = signature.structured_input_signature[1]["images"].shape[1]
-    images = [_squashed(path, size) for path, _ in batch]
+    images = [_squashed(path, model.image_size) for path, _ in batch]
     read = [image for image in images if image is not None]
     if not read:
         return [None] * len(images)
-    outputs = signature(images=tf.constant(np.stack(read), tf.float32))
-    rows = iter(zip(*(outputs[name].numpy() for name in _OUTPUTS), strict=True))
+    outputs = model.predict(np.stack(read))
+    rows = iter(zip(*outputs.values(), strict=True))
     return [
-        None if image is None else dict(zip(_OUTPUTS, next(rows), strict=True)) for image in images
+        None if image is None else dict(zip(outputs, next(rows), strict=True)) for image in images
     ]
 
 
@@ -175,7 +159,7 @@ def write(path, row, target):
         "width": image.width,
         "height": image.height,
         "box": box,
-        "label": row["label"].decode(),
+        "label": row["label"],
         "probability": float(row["probabilities"].max()),
         **{name: str(path) for name, path in paths.items()},
     }
@@ -242,7 +226,8 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "model",
         None,
-        "A version that components.pusher made, such as serving/casm/1.",
+        "A version that components.pusher made, such as serving/casm/1, or a server's model: "
+        "http://HOST:PORT/v1/models/casm or grpc://HOST:PORT/casm.",
         required=True,
     )
     flags.DEFINE_string("output", "masks", "The directory for what is written.")

@@ -14,7 +14,7 @@ import tensorflow as tf
 import trees
 from PIL import Image
 
-from casm_tf import extract, localization
+from casm_tf import client, extract, localization
 from casm_tf.data import pictures
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -28,7 +28,7 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(exported):
-    return extract.load_model(exported)
+    return client.open_model(str(exported))
 
 
 def call(*arguments, cwd=ROOT):
@@ -125,8 +125,8 @@ def test_outputs_are_of_the_mask_that_the_model_gives(model, tmp_path):
     image = trees.picture(0, 32, 32)
     trees.write(path, image)
     (row,) = extract.look(model, [(path, None)])
-    expected = model.signatures["serving_default"](images=tf.constant(image[None], tf.float32))
-    mask = expected["mask"].numpy()[0, :, :, 0]
+    expected = model.predict(image[None])
+    mask = expected["mask"][0, :, :, 0]
     assert row["mask"][..., 0] == pytest.approx(mask, abs=1e-6)
 
     line = extract.write(path, row, tmp_path / "photo")
@@ -136,7 +136,7 @@ def test_outputs_are_of_the_mask_that_the_model_gives(model, tmp_path):
     assert cutout[..., :3].tolist() == image.tolist()
     assert cutout[..., 3].tolist() == grey.tolist()
     assert line["box"] == list(localization.predict_box(mask))
-    probabilities = expected["probabilities"].numpy()[0]
+    probabilities = expected["probabilities"][0]
     assert line["label"] == exports.LABELS[probabilities.argmax()]
     assert line["probability"] == pytest.approx(probabilities.max(), abs=1e-6)
 
@@ -212,18 +212,18 @@ def test_names_of_outputs_and_what_is_found(tmp_path):
 
 def test_models_that_are_none_are_refused(exported, tmp_path):
     with pytest.raises(ValueError, match="expected a version that"):
-        extract.load_model(exported.parent)
+        client.open_model(str(exported.parent))
     (tmp_path / "model.keras").write_bytes(b"")
     with pytest.raises(ValueError, match=r"components\.pusher --run_dir"):
-        extract.load_model(tmp_path)
+        client.open_model(str(tmp_path))
     (tmp_path / "saved_model.pb").write_bytes(b"no model")
     with pytest.raises(ValueError, match="is not whole"):
-        extract.load_model(tmp_path)
+        client.open_model(str(tmp_path))
     other = tf.Module()
     other.call = tf.function(lambda images: images, input_signature=[tf.TensorSpec((None, 3))])
     tf.saved_model.save(other, tmp_path / "other", signatures=other.call)
     with pytest.raises(ValueError, match="no mask model"):
-        extract.load_model(tmp_path / "other")
+        client.open_model(str(tmp_path / "other"))
 
 
 def test_memory_is_bounded_for_50_megapixels(exported, tmp_path):

@@ -1,0 +1,177 @@
+"""Where masks come from: an exported model on this machine, or a server that has it.
+
+Each kind has an `image_size` and predict(images) for uint8 [B, S, S, 3], B > 0, giving "mask"
+float32 [B, S, S, 1], "box" [B, 4], "probabilities" [B, K] and "label" [B], as casm_tf/export.py
+tells. A server is sent PNGs and asked for `mask_png_bytes`: its masks come in 256 steps, which is
+what is written of them anyway, and far shorter than as JSON's numbers.
+"""
+
+import base64
+import io
+import json
+import pathlib
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+_OUTPUTS = ("mask", "box", "probabilities", "label")
+_SIGNATURE = "mask_png_bytes"
+_SECONDS = 60  # a server has for an answer
+
+
+class ServerError(Exception):
+    """A server that cannot be reached or refuses: its address and its own words."""
+
+
+def open_model(address):
+    """The model of a directory or of a server's address.
+
+    http://HOST:PORT/v1/models/NAME, with /versions/N or not, is a REST server's and
+    grpc://HOST:PORT/NAME a gRPC server's, for which the package tensorflow-serving-api is needed.
+    Raises ValueError where there is no mask model, ServerError where a server does not answer,
+    ImportError without the package.
+    """
+    scheme = urllib.parse.urlsplit(address).scheme
+    if scheme in ("http", "https"):
+        return RestModel(address)
+    if scheme == "grpc":
+        return GrpcModel(address)
+    return LocalModel(address)
+
+
+class LocalModel:
+    """A version that components.pusher made, such as serving/casm/1."""
+
+    def __init__(self, path):
+        path = pathlib.Path(path)
+        if not (path / "saved_model.pb").is_file():
+            hint = "a version that components.pusher made, such as serving/casm/1"
+            if (path / "model.keras").is_file():
+                hint = f"python -m components.pusher --run_dir={path} exports this run"
+            raise ValueError(f"{path} has no saved_model.pb; expected {hint}")
+        try:
+            self._model = tf.saved_model.load(str(path))  # has to live as long as its signatures
+        except (tf.errors.OpError, OSError, ValueError) as error:
+            raise ValueError(f"{path} is not whole: {error}") from error
+        self._signature = self._model.signatures.get("serving_default")
+        if self._signature is None or not set(_OUTPUTS) <= set(self._signature.structured_outputs):
+            raise ValueError(f"{path} is no mask model that components.pusher exported")
+        self.image_size = self._signature.structured_input_signature[1]["images"].shape[1]
+
+    def predict(self, images):
+        outputs = self._signature(images=tf.constant(images, tf.float32))
+        found = {name: outputs[name].numpy() for name in _OUTPUTS}
+        return found | {"label": [label.decode() for label in found["label"]]}
+
+
+class RestModel:
+    """A model of a REST server, by TensorFlow Serving's paths."""
+
+    def __init__(self, address):
+        self._address = address.rstrip("/")
+        if not urllib.parse.urlsplit(self._address).path.startswith("/v1/models/"):
+            raise ValueError(f"expected http://HOST:PORT/v1/models/NAME; found {address}")
+        try:
+            signatures = self._ask("/metadata")["metadata"]["signature_def"]["signature_def"]
+            sizes = signatures["serving_default"]["inputs"]["images"]["tensor_shape"]["dim"]
+            self.image_size = int(sizes[1]["size"])
+            signatures[_SIGNATURE]
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"{address} is no mask model of components.pusher") from error
+
+    def predict(self, images):
+        rows = [{"image_bytes": {"b64": base64.b64encode(_png(i)).decode()}} for i in images]
+        request = {"signature_name": _SIGNATURE, "instances": rows}
+        predictions = self._ask(":predict", json.dumps(request).encode())["predictions"]
+        masks = [base64.b64decode(row["mask_png_bytes"]["b64"]) for row in predictions]
+        return {
+            "mask": _masks(masks),
+            "box": np.array([row["box"] for row in predictions]),
+            "probabilities": np.array([row["probabilities"] for row in predictions]),
+            "label": [row["label"] for row in predictions],
+        }
+
+    def _ask(self, path, data=None):
+        try:
+            with urllib.request.urlopen(self._address + path, data, timeout=_SECONDS) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise ServerError(f"{self._address}: {error.code}: {_reason(error.read())}") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise ServerError(f"{self._address} does not answer: {reason}") from error
+
+
+class GrpcModel:
+    """A model of a gRPC server, by TensorFlow Serving's services."""
+
+    def __init__(self, address):
+        import grpc
+        from tensorflow_serving.apis import (
+            get_model_metadata_pb2,
+            predict_pb2,
+            prediction_service_pb2_grpc,
+        )
+
+        parts = urllib.parse.urlsplit(address)
+        self._address, self._name = address, parts.path.strip("/")
+        if not parts.netloc or not self._name or "/" in self._name:
+            raise ValueError(f"expected grpc://HOST:PORT/NAME; found {address}")
+        self._error, self._request = grpc.RpcError, predict_pb2.PredictRequest
+        channel = grpc.insecure_channel(
+            parts.netloc, options=[("grpc.max_receive_message_length", -1)]
+        )
+        self._service = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        request = get_model_metadata_pb2.GetModelMetadataRequest()
+        request.model_spec.name = self._name
+        request.metadata_field.append("signature_def")
+        found = get_model_metadata_pb2.SignatureDefMap()
+        self._ask(self._service.GetModelMetadata, request).metadata["signature_def"].Unpack(found)
+        inputs = found.signature_def["serving_default"].inputs
+        if _SIGNATURE not in found.signature_def or "images" not in inputs:
+            raise ValueError(f"{address} is no mask model of components.pusher")
+        self.image_size = inputs["images"].tensor_shape.dim[1].size
+
+    def predict(self, images):
+        request = self._request()
+        request.model_spec.name = self._name
+        request.model_spec.signature_name = _SIGNATURE
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([_png(i) for i in images]))
+        outputs = self._ask(self._service.Predict, request).outputs
+        found = {name: tf.make_ndarray(tensor) for name, tensor in outputs.items()}
+        return {
+            "mask": _masks(found["mask_png_bytes"]),
+            "box": found["box"],
+            "probabilities": found["probabilities"],
+            "label": [label.decode() for label in found["label"]],
+        }
+
+    def _ask(self, method, request):
+        try:
+            return method(request, timeout=_SECONDS)
+        except self._error as error:
+            raise ServerError(f"{self._address}: {error.code().name}: {error.details()}") from error
+
+
+def _reason(body):
+    """What a server's answer says: TensorFlow Serving's {"error": ...}, or its beginning."""
+    try:
+        return json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
+
+
+def _png(image):
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, "PNG", compress_level=1)
+    return data.getvalue()
+
+
+def _masks(pngs):
+    """Grey PNGs -> float32 [B, S, S, 1] in [0, 1]."""
+    masks = [np.asarray(Image.open(io.BytesIO(png)), np.float32) for png in pngs]
+    return np.stack(masks)[..., None] / 255
