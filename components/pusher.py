@@ -2,7 +2,7 @@
 
 Writes {serving_dir}/casm/{version}/, a SavedModel (casm_tf/export.py tells of its signatures). The
 version is the one after the newest there; TensorFlow Serving takes the largest. Everything or
-nothing is written. The labels and, from evaluation.json, CASM's metrics go with it.
+nothing is written. models.config and batching_parameters.txt for the server are made beside it. The labels and, from evaluation.json, CASM's metrics go with it.
 
 With --run_dir a run's model is exported; with --model what components.infra_validator has exported
 and tried is copied. Nothing is pushed, and the exit code is 1, where a blessing is asked for and is
@@ -19,7 +19,7 @@ import keras
 from absl import flags
 
 import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
-from casm_tf import blessing, export, files, program, run_directory
+from casm_tf import blessing, export, files, program, run_directory, server_config
 from casm_tf.data import input_pipeline
 
 FLAGS = flags.FLAGS
@@ -61,6 +61,8 @@ def main():
             path = export.push(exported, directory)
     else:
         path = _export(pathlib.Path(FLAGS.run_dir), directory)
+    with program.blaming("serving_dir", OSError):
+        server_config.write(FLAGS.serving_dir, _NAME)
     if FLAGS.pushed_model:
         link = pathlib.Path(FLAGS.pushed_model)
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -92,8 +94,9 @@ def _say(path):
         print("      without requests to warm up with: pip install 'casm_tf[serving]' for them")
     print(f"next  python -m casm_tf.extract --model={path} --output=masks PHOTO.jpg")
     print("or serve it, with Docker (this command and the next were not tested here):")
-    print(f"      docker run --rm -p 8501:8501 -e MODEL_NAME={_NAME} \\")
-    print(f"          -v '{path.parent.absolute()}:/models/{_NAME}' tensorflow/serving")
+    serving_dir = path.parent.parent.absolute()
+    print(f"      docker run --rm -p 8500:8500 -p 8501:8501 -v '{serving_dir}:/models' \\")
+    print("          tensorflow/serving --model_config_file=/models/models.config")
     # A mask as a PNG in base64, with box and label.
     request = '{"signature_name": "mask_png_bytes", "instances": [{"image_bytes": {"b64": "%s"}}]}'
     print(
