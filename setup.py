@@ -29,7 +29,11 @@ setup(
     extras_require={
         "cluster": ["kfp==2.17.0"],  # in a venv of its own: it needs protobuf below 7
         "convert": ["safetensors", "torch"],
+        "openvino": ["openvino"],  # another runtime, for its test
         "serving": ["tensorflow-serving-api>=2.21,<2.22"],  # requests to warm up with
-        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
+        "test": [
+            *("hypothesis", "pytest", "pytest-xdist", "ruff"),
+            "tensorflow-serving-api>=2.21,<2.22",  # the stand-in server's stubs
+        ],
     },
 )

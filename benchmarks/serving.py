@@ -1,12 +1,12 @@
 """What a served mask costs: python -m benchmarks.serving
 
-ResNet-50 at 224 with casm_tf.train's decoder (random weights), exported and loaded again, against a
-forward pass of the classifier alone, logits and nothing else, in the same process. Each round takes
-all of them by turns; medians count. (a) `serving_default` on pixels and (b) `image_bytes` on JPEGs of
-500x375, decoded in the graph, over the bare classifier, at each batch size. (c) The SavedModel's
-bytes over the weights'. (d) Seconds from the start of a fresh process to the first mask of the small
-model of configs/casm.flags, with TensorFlow alone. (e) Masks per second and p50 and p99 of a
-request of `image_bytes` through the tests' stand-in server, over gRPC, one client.
+ResNet-50 at 224 with casm_tf.train's decoder (random weights), exported and loaded again, against
+a forward pass of the classifier alone, logits and nothing else, in the same process. Each round
+takes all of them by turns; medians count. (a) `serving_default` on pixels and (b) `image_bytes` on
+JPEGs of 500x375, decoded in the graph, over the bare classifier, at each batch size. (c) The
+SavedModel's bytes over the weights'. (d) Seconds from the start of a fresh process to the first
+mask of the small model of configs/casm.flags, with TensorFlow alone. (e) Masks per second and p50
+and p99 of a request of `image_bytes` through the tests' stand-in server, over gRPC, one client.
 
 The last line is {"mask_over_classifier": x, "image_bytes_over_classifier": x, "batch_1": {the same
 two}, "saved_model_over_weights": x, "seconds_to_first_mask": x, "server": {batch size: {...}}}; the

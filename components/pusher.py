@@ -2,7 +2,8 @@
 
 Writes {serving_dir}/casm/{version}/, a SavedModel (casm_tf/export.py tells of its signatures). The
 version is the one after the newest there; TensorFlow Serving takes the largest. Everything or
-nothing is written. models.config and batching_parameters.txt for the server are made beside it. The labels and, from evaluation.json, CASM's metrics go with it.
+nothing is written. The labels and, from evaluation.json, CASM's metrics go with it; models.config
+and batching_parameters.txt for the server are made beside it where they are not there.
 
 With --run_dir a run's model is exported; with --model what components.infra_validator has exported
 and tried is copied. Nothing is pushed, and the exit code is 1, where a blessing is asked for and is
