@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import tempfile
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,7 +16,9 @@ DESCRIPTION = "assets.extra/casm.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 
-def export_model(model, directory, labels, mean, std, metrics=None, version=None):
+def export_model(
+    model, directory, labels, mean, std, metrics=None, version=None, precision="float32"
+):
     """Write a mask model as a SavedModel with what comes before and after the network inside.
 
     It has three signatures. Each gives for B pictures
@@ -50,6 +53,8 @@ def export_model(model, directory, labels, mean, std, metrics=None, version=None
         mean, std: of the training pixels in [0, 1], red, green and blue.
         metrics: anything that JSON holds, such as the test split's LE.
         version: a positive integer; by default the one after the newest.
+        precision: what the network computes in, "float32" or "bfloat16"; weights, masks and
+            probabilities stay in float32. A model trained in mixed_bfloat16 is in bfloat16 anyway.
 
     Returns:
         The version's path.
@@ -72,7 +77,7 @@ def export_model(model, directory, labels, mean, std, metrics=None, version=None
 
     module, signatures = _servable(model, labels, mean, std, image_size)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with _unfinished(path) as unfinished:
+    with _unfinished(path) as unfinished, _computing_in(model, precision):
         tf.saved_model.save(module, str(unfinished), signatures, options)
         (unfinished / DESCRIPTION).parent.mkdir()
         (unfinished / DESCRIPTION).write_text(description)
@@ -138,6 +143,35 @@ def _unfinished(path):
             unfinished.rename(path)
         except OSError as error:  # another process was faster
             raise ValueError(f"version {path.name} is in {path.parent} already") from error
+
+
+# What networks.py keeps in float32 in mixed precision.
+_IN_FLOAT32 = (
+    keras.layers.Activation,
+    keras.layers.Dense,
+    keras.layers.Rescaling,
+    keras.layers.UpSampling2D,
+)
+
+
+@contextlib.contextmanager
+def _computing_in(model, precision):
+    """Let a model's layers compute in bfloat16, as training in mixed_bfloat16 does, for a while."""
+    if precision == "float32":
+        yield
+        return
+    parts = [model, *(layer for layer in model.layers if isinstance(layer, keras.Model))]
+    layers = [
+        layer for part in parts for layer in part.layers if not isinstance(layer, _IN_FLOAT32)
+    ]
+    before = [layer.dtype_policy for layer in layers]
+    for layer in layers:
+        layer.dtype_policy = keras.DTypePolicy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        for layer, policy in zip(layers, before, strict=True):
+            layer.dtype_policy = policy
 
 
 def _checked_size(model, labels, mean, std):

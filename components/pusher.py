@@ -36,6 +36,12 @@ flags.DEFINE_string(
     "Of --run_dir: where the data set is, if not where the run had it: it tells the pixels' mean "
     "and deviation.",
 )
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "bfloat16"],
+    "What the exported network computes in; what goes in and comes out is float32.",
+)
 flags.DEFINE_string("blessing", None, "The evaluator's, without which nothing is pushed.")
 flags.DEFINE_string("infra_blessing", None, "The infra_validator's, the same.")
 flags.DEFINE_string("pushed_model", None, "A link to the pushed version is made there.")
@@ -46,6 +52,8 @@ _NAME = "casm"  # under which it is served
 def main():
     if (FLAGS.run_dir is None) == (FLAGS.model is None):
         raise program.UserError("takes --run_dir or --model")
+    if FLAGS.model and not FLAGS["precision"].using_default_value:
+        raise program.UserError("--precision: --model is exported already")
     directory = pathlib.Path(FLAGS.serving_dir) / _NAME
     for name in ("blessing", "infra_blessing"):
         if FLAGS[name].value is not None:
@@ -84,7 +92,8 @@ def _export(run_dir, directory):
         print(f"      without metrics: {run_dir} has no evaluation.json")
     with program.blaming("run_dir", ValueError), program.blaming("serving_dir", OSError):
         return export.export_model(
-            model, directory, dataset.labels, dataset.mean, dataset.std, metrics
+            *(model, directory, dataset.labels, dataset.mean, dataset.std, metrics),
+            precision=FLAGS.precision,
         )
 
 

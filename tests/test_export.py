@@ -233,6 +233,22 @@ def test_what_lies_beside_the_model(exported):
     assert exported.stat().st_mode & 0o777 == exported.parent.stat().st_mode & 0o777
 
 
+def test_bfloat16_is_near_float32_and_leaves_the_model_as_it_is(signatures, tmp_path):
+    model = exports.tiny_model()
+    settings = (exports.LABELS, exports.MEAN, exports.STD)
+    path = export.export_model(model, tmp_path / "casm", *settings, precision="bfloat16")
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    loaded = tf.saved_model.load(str(path))
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    found = loaded.signatures["serving_default"](images=pixels)
+    expected = signatures["serving_default"](images=pixels)
+    for name in ("mask", "probabilities"):
+        assert found[name].dtype == tf.float32
+        off = np.abs(found[name].numpy() - expected[name].numpy())
+        assert off.max() > 1e-4  # in float32 it would be less
+        assert off.mean() < 0.02
+
+
 def test_requests_to_warm_up_with_are_answered(exported, signatures):
     prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     records = tf.data.TFRecordDataset(str(exported / "assets.extra" / "tf_serving_warmup_requests"))
@@ -303,7 +319,7 @@ def test_pusher_exports_and_says_how_to_go_on(run_dir, tiny_data_dir, tmp_path):
     assert description["labels"] == list(dataset.labels)
     assert (description["mean"], description["std"]) == (list(dataset.mean), list(dataset.std))
     assert description["metrics"] == {"LE": 0.5}
-    for expected in (f"made  {path}: ", "times the weights", "docker run ", "curl ", "extract"):
+    for expected in (f"made  {path}: ", "docker run ", "models.config", "curl ", "extract"):
         assert expected in done.stdout
 
 
