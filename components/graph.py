@@ -74,7 +74,9 @@ def _infra(outputs):
 
 
 def _pushed(outputs):
-    return {"pushed": str(pathlib.Path(outputs["pushed_model"]).resolve())}
+    path = pathlib.Path(outputs["pushed_model"]).resolve()
+    # A FingerprintDef, by which TensorFlow tells SavedModels apart.
+    return {"pushed": str(path), "fingerprint": (path / "fingerprint.pb").read_bytes().hex()}
 
 
 COMPONENTS = (

@@ -352,3 +352,19 @@ def test_a_disk_without_room_leaves_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "casm/1 could not be written" in done.stdout or "too large" in done.stdout
     assert not list((tmp_path / "casm").iterdir())
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk]
+    try:
+        subprocess.run(mounting, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        with pytest.raises(OSError, match=r"casm/1 could not be written|No space left"):
+            exports.export_tiny(disk / "casm")
+        assert not list((disk / "casm").iterdir())
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -157,6 +157,7 @@ def test_lineage_leads_from_a_pushed_model_to_the_data(root):
         f"digest: {examples['digest']}",
         f"flag     --steps={STEPS}",
         "tensorflow 2.21",
+        f"fingerprint: {(path / 'serving/casm/1/fingerprint.pb').read_bytes().hex()}",
     ):
         assert expected in done.stdout
     done = by_lineage(path, ROOT / "configs")
