@@ -7,6 +7,8 @@ what is written of them anyway, and far shorter than as JSON's numbers.
 """
 
 import base64
+import contextlib
+import http.client
 import io
 import json
 import pathlib
@@ -86,14 +88,16 @@ class RestModel:
     def predict(self, images):
         rows = [{"image_bytes": {"b64": base64.b64encode(_png(i)).decode()}} for i in images]
         request = {"signature_name": _SIGNATURE, "instances": rows}
-        predictions = self._ask(":predict", json.dumps(request).encode())["predictions"]
-        masks = [base64.b64decode(row["mask_png_bytes"]["b64"]) for row in predictions]
-        return {
-            "mask": _masks(masks),
-            "box": np.array([row["box"] for row in predictions]),
-            "probabilities": np.array([row["probabilities"] for row in predictions]),
-            "label": [row["label"] for row in predictions],
-        }
+        answer = self._ask(":predict", json.dumps(request).encode())
+        with _expecting_masks(self._address):
+            predictions = answer["predictions"]
+            masks = [base64.b64decode(row["mask_png_bytes"]["b64"]) for row in predictions]
+            return {
+                "mask": _masks(masks, images),
+                "box": np.array([row["box"] for row in predictions]),
+                "probabilities": np.array([row["probabilities"] for row in predictions]),
+                "label": [row["label"] for row in predictions],
+            }
 
     def _ask(self, path, data=None):
         try:
@@ -101,7 +105,7 @@ class RestModel:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             raise ServerError(f"{self._address}: {error.code}: {_reason(error.read())}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise ServerError(f"{self._address} does not answer: {reason}") from error
 
@@ -142,13 +146,14 @@ class GrpcModel:
         request.model_spec.signature_name = _SIGNATURE
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([_png(i) for i in images]))
         outputs = self._ask(self._service.Predict, request).outputs
-        found = {name: tf.make_ndarray(tensor) for name, tensor in outputs.items()}
-        return {
-            "mask": _masks(found["mask_png_bytes"]),
-            "box": found["box"],
-            "probabilities": found["probabilities"],
-            "label": [label.decode() for label in found["label"]],
-        }
+        with _expecting_masks(self._address):
+            found = {name: tf.make_ndarray(tensor) for name, tensor in outputs.items()}
+            return {
+                "mask": _masks(found["mask_png_bytes"], images),
+                "box": found["box"],
+                "probabilities": found["probabilities"],
+                "label": [label.decode() for label in found["label"]],
+            }
 
     def _ask(self, method, request):
         try:
@@ -171,7 +176,17 @@ def _png(image):
     return data.getvalue()
 
 
-def _masks(pngs):
-    """Grey PNGs -> float32 [B, S, S, 1] in [0, 1]."""
-    masks = [np.asarray(Image.open(io.BytesIO(png)), np.float32) for png in pngs]
-    return np.stack(masks)[..., None] / 255
+@contextlib.contextmanager
+def _expecting_masks(address):
+    try:
+        yield
+    except Exception as error:  # What is no mask model's answer can break at any place.
+        raise ServerError(f"{address} gave no answer of a mask model for each picture") from error
+
+
+def _masks(pngs, images):
+    """Grey PNGs, one an image -> float32 [B, S, S, 1] in [0, 1]."""
+    masks = np.stack([np.asarray(Image.open(io.BytesIO(png)), np.float32) for png in pngs])
+    if masks.shape != images.shape[:3]:
+        raise ValueError(f"masks {masks.shape} of images {images.shape}")
+    return masks[..., None] / 255

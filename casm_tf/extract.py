@@ -57,8 +57,11 @@ def main(arguments):
     with tqdm(total=len(chosen), unit="picture") as progress:
         for start in range(0, len(chosen), FLAGS.batch_size):
             batch = chosen[start : start + FLAGS.batch_size]
-            with program.blaming("model", client.ServerError):
+            try:
                 rows = look(model, batch)
+            except client.ServerError as error:
+                rest = f"{batch[0][0]} and the {len(chosen) - start - 1} after it"
+                raise program.UserError(f"--model: {error}; not made: {rest}") from error
             for (path, target), row in zip(batch, rows, strict=True):
                 try:
                     with program.blaming("output", OSError):

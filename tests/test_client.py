@@ -1,11 +1,13 @@
 """Masks from a server: the program against the stand-in over REST and gRPC, and what is refused."""
 
 import base64
+import http.server
 import io
 import json
 import pathlib
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 
@@ -14,6 +16,8 @@ import numpy as np
 import pytest
 import trees
 from PIL import Image
+
+from casm_tf import client
 
 pytest.importorskip("tensorflow_serving")
 
@@ -214,3 +218,78 @@ def test_the_programs_mistakes_are_one_line(model, message, ports, tmp_path):
     assert done.stderr.startswith("extract: --model: ") and done.stderr.count("\n") == 1
     assert message in done.stderr
     assert not (tmp_path / "masks").exists()
+
+
+class Other(http.server.BaseHTTPRequestHandler):
+    """A server whose metadata are a mask model's and whose predictions are not."""
+
+    answer, missing = {}, 0
+
+    def do_GET(self):
+        shape = {"dim": [{"size": str(size)} for size in (-1, 32, 32, 3)]}
+        signatures = {
+            "serving_default": {"inputs": {"images": {"tensor_shape": shape}}},
+            "mask_png_bytes": {},
+        }
+        self._send({"metadata": {"signature_def": {"signature_def": signatures}}}, 0)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(self.answer, self.missing)
+
+    def _send(self, answer, missing):
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body) + missing))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def other():
+    """The address of `Other`."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/models/casm"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "answer, missing, message",
+    [
+        ([], 0, "no answer of a mask model"),
+        ({"outputs": {}}, 0, "no answer of a mask model"),
+        ({"predictions": [{}]}, 0, "no answer of a mask model"),
+        ({"predictions": []}, 0, "no answer of a mask model"),
+        ({}, 50, "does not answer"),
+    ],
+)
+def test_an_answer_that_is_no_mask_models_is_the_servers_error(
+    answer, missing, message, other, monkeypatch
+):
+    monkeypatch.setattr(Other, "answer", answer)
+    monkeypatch.setattr(Other, "missing", missing)
+    model = client.open_model(other)
+    with pytest.raises(client.ServerError, match=message):
+        model.predict(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_a_server_that_fails_in_the_middle_is_one_line_with_the_pictures(other, tmp_path):
+    for name in "ab":
+        trees.write(tmp_path / "in" / f"{name}.png")
+    done = extract(other, "in", "--batch_size=1", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("extract: --model: ")
+    assert last.endswith("not made: in/a.png and the 1 after it")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:port", "127.0.0.1:1 "])
+def test_a_host_that_is_none_is_an_error_of_the_address(host):
+    with pytest.raises(client.ServerError, match="does not answer"):
+        client.open_model(f"http://{host}/v1/models/casm")
