@@ -201,6 +201,9 @@ def _servable(model, labels, mean, std, image_size):
     # Each is a function in the graph, so that what the signatures share is written once.
     @tf.function(input_signature=[images])
     def from_pixels(images):
+        # A server does not hold a request to the signature's shape, and the network's ops end the
+        # whole process for some others.
+        images = tf.ensure_shape(images, (None, image_size, image_size, 3))
         outputs = model((images / 255 - mean) / std, training=False)
         probabilities = tf.nn.softmax(outputs["logits"])
         return {
@@ -212,6 +215,7 @@ def _servable(model, labels, mean, std, image_size):
 
     @tf.function(input_signature=[image_bytes])
     def from_bytes(image_bytes):
+        image_bytes = tf.ensure_shape(image_bytes, (None,))
         images = tf.map_fn(
             lambda data: decoding.squashed(data, image_size),
             image_bytes,

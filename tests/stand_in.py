@@ -84,7 +84,9 @@ class Model:
                 message = f"{count} images; expected 1 to {_LARGEST}"
                 raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, message)
             return {name: tensor.numpy() for name, tensor in function(**tensors).items()}
-        except (tf.errors.InvalidArgumentError, ValueError, TypeError) as error:
+        except RefusedError:
+            raise
+        except Exception as error:  # whatever TensorFlow says of a client's tensors
             message = getattr(error, "message", str(error))
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, message) from error
 
@@ -191,16 +193,18 @@ class Rest(http.server.BaseHTTPRequestHandler):
         try:
             request = json.loads(body, object_hook=_from_base64)
             rows, columns = request.get("instances"), request.get("inputs")
-        except (ValueError, AttributeError) as error:
+            inputs = columns
+            if rows and isinstance(rows[0], dict):
+                inputs = {key: [row[key] for row in rows] for key in rows[0]}
+            elif rows is not None:
+                inputs = list(rows)
+            signature = str(request.get("signature_name") or "")
+        # Whatever JSON there is, it is the client's mistake.
+        except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, f"JSON: {error}") from error
         if (rows is None) == (columns is None):
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "expected 'instances' or 'inputs'")
-        inputs = columns
-        if rows and isinstance(rows[0], dict):
-            inputs = {key: [row.get(key) for row in rows] for key in rows[0]}
-        elif rows is not None:
-            inputs = rows
-        outputs = self.model.predict(request.get("signature_name"), inputs)
+        outputs = self.model.predict(signature, inputs)
         values = {name: _to_json(array, name) for name, array in outputs.items()}
         if columns is not None:
             return {"outputs": values if len(values) > 1 else next(iter(values.values()))}

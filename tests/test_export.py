@@ -233,6 +233,15 @@ def test_what_lies_beside_the_model(exported):
     assert exported.stat().st_mode & 0o777 == exported.parent.stat().st_mode & 0o777
 
 
+@pytest.mark.parametrize("shape", [(1,), (1, 2), (1, 16, 32, 3), (1, 32, 32, 4), (1, 32, 32, 3, 1)])
+def test_pixels_of_another_shape_are_refused_and_do_not_end_the_process(shape, signatures):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        signatures["serving_default"](images=tf.zeros(shape))
+    for data in (b"", [[b""]]):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            signatures["image_bytes"](image_bytes=tf.constant(data))
+
+
 def test_bfloat16_is_near_float32_and_leaves_the_model_as_it_is(signatures, tmp_path):
     model = exports.tiny_model()
     settings = (exports.LABELS, exports.MEAN, exports.STD)
