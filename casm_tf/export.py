@@ -100,12 +100,6 @@ def push(exported, directory, version=None):
     return path
 
 
-def metrics_of(directory):
-    """CASM's row of the evaluation.json in a directory; {} where there is none."""
-    path = pathlib.Path(directory) / "evaluation.json"
-    return json.loads(path.read_text())["casm"] if path.exists() else {}
-
-
 def newest_version(directory):
     """The largest version in a served model's directory; 0 where there is none."""
     names = (path.name for path in pathlib.Path(directory).glob("*"))

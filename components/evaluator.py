@@ -123,7 +123,7 @@ def main():
             f"--resize: {FLAGS.resize} is less than the crop's {dataset.image_size}"
         )
     with program.blaming("last_blessed"):
-        baseline = _casm(FLAGS.last_blessed) if FLAGS.last_blessed else None
+        baseline = blessing.metrics_of(FLAGS.last_blessed) if FLAGS.last_blessed else None
     for name in ("output_dir", "blessing"):
         with program.blaming(name):
             files.check_writable(FLAGS[name].value or output_dir)
@@ -177,11 +177,6 @@ def main():
         reasons = blessing.reasons_against(results["casm"], limits, baseline, FLAGS.margin)
         blessing.write(FLAGS.blessing, not reasons)
         print(f"not blessed: {'; '.join(reasons)}" if reasons else "blessed")
-
-
-def _casm(directory):
-    """CASM's row of the evaluation.json in a directory."""
-    return json.loads((pathlib.Path(directory) / "evaluation.json").read_text())["casm"]
 
 
 def _mask_model(run_dir, dataset):

@@ -5,7 +5,6 @@ what the component makes. Nothing here imports TensorFlow.
 """
 
 import dataclasses
-import json
 import pathlib
 
 from casm_tf import blessing, examples
@@ -64,7 +63,7 @@ def _weights(outputs):
 
 
 def _metrics(outputs):
-    casm = json.loads((pathlib.Path(outputs["evaluation"]) / "evaluation.json").read_text())["casm"]
+    casm = blessing.metrics_of(outputs["evaluation"])
     metrics = {name: casm[name] for name in ("LE", "F1", "top1") if name in casm}
     return {"blessed": blessing.is_blessed(outputs["blessing"]), **metrics}
 

@@ -29,7 +29,7 @@ from casm_tf.data import input_pipeline
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is through.", required=True)
-flags.DEFINE_string("evaluation", None, "Where its evaluation.json is; by default the run.")
+flags.DEFINE_string("evaluation", None, "Where its evaluation.json is, for the metrics.")
 flags.DEFINE_string("data_dir", None, "Where the data set is, if not where the run had it.")
 flags.DEFINE_string("examples", None, "Or what components.example_gen left, which tells it.")
 flags.DEFINE_string("model", None, "For the exported model.", required=True)
@@ -57,8 +57,10 @@ def main():
     with program.blaming("run_dir"):
         run = run_directory.read(run_dir)
         model = keras.models.load_model(run_dir / "model.keras", compile=False)
-    with program.blaming("evaluation"):
-        metrics = export.metrics_of(FLAGS.evaluation or run_dir)
+    metrics = {}
+    if FLAGS.evaluation:
+        with program.blaming("evaluation"):
+            metrics = blessing.metrics_of(FLAGS.evaluation)
     with program.blaming("examples"):
         data_dir = examples.data_dir(FLAGS.examples, FLAGS.data_dir)
     with program.blaming("data_dir"):

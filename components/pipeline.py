@@ -52,7 +52,7 @@ _PACKAGES = ("casm_tf", "keras", "numpy", "tensorflow", "tensorflow-datasets")
 
 
 class _StoppedError(Exception):
-    """A component that failed or refused its blessing: why the pipeline ends here."""
+    """A component that failed: why the pipeline ends here."""
 
 
 def main():
@@ -172,11 +172,14 @@ def _run(component, parameters, artefacts, done):
 
 
 def _last_blessed(artefacts, done):
-    """The evaluation of the last blessed model other than this one, or None."""
+    """The evaluation of the last blessed model other than this one on the same data, or None."""
     weights = done["Trainer"].properties["weights_digest"]
+    data = done["ExampleGen"].properties["digest"]
     for execution in artefacts.executions("Evaluator"):
-        trained = artefacts.inputs(execution)["run_dir"].properties["weights_digest"]
-        if execution.properties["blessed"] and trained != weights:
+        sources = artefacts.inputs(execution)
+        is_other = sources["run_dir"].properties["weights_digest"] != weights
+        is_same_data = sources["examples"].properties["digest"] == data
+        if execution.properties["blessed"] and is_other and is_same_data:
             return artefacts.artefacts(execution)["evaluation"]
     return None
 

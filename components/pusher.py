@@ -85,10 +85,11 @@ def _export(run_dir, directory):
     with program.blaming("run_dir"):
         run = run_directory.read(run_dir)
         model = keras.models.load_model(run_dir / "model.keras", compile=False)
-        metrics = export.metrics_of(run_dir)
+        was_scored = (run_dir / "evaluation.json").exists()
+        metrics = blessing.metrics_of(run_dir) if was_scored else {}
     with program.blaming("data_dir"):
         dataset = input_pipeline.dataset_of_run(run["flags"], FLAGS.data_dir)
-    if not metrics:
+    if not was_scored:
         print(f"      without metrics: {run_dir} has no evaluation.json")
     with program.blaming("run_dir", ValueError), program.blaming("serving_dir", OSError):
         return export.export_model(

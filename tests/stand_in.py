@@ -7,6 +7,7 @@ line it prints is {"rest": port, "grpc": port}.
 
 import base64
 import concurrent.futures
+import contextlib
 import http.server
 import json
 import pathlib
@@ -139,18 +140,13 @@ class Services(
         self._model.check(spec.name, spec.version.value if spec.HasField("version") else None)
 
 
-class _answering:  # noqa: N801
+@contextlib.contextmanager
+def _answering(context):
     """Turns what is refused into gRPC's status."""
-
-    def __init__(self, context):
-        self._context = context
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, RefusedError):
-            self._context.abort(error.status, error.message)
+    try:
+        yield
+    except RefusedError as error:
+        context.abort(error.status, error.message)
 
 
 class Rest(http.server.BaseHTTPRequestHandler):
