@@ -35,6 +35,7 @@ from casm_tf import files, networks, program, run_directory, training
 from casm_tf.casm import CASM
 from casm_tf.data import input_pipeline
 from casm_tf.evaluation import Accuracy
+from casm_tf.pretraining import Pretraining
 from casm_tf.thinning import Snapshots, Thinning
 
 FLAGS = flags.FLAGS
@@ -122,14 +123,8 @@ def _run(directory, dataset, view, seed):
 def _pretrain(directory, classifier, dataset, view, seed):
     """Train the classifier on its kind of pictures, as casm_tf.train does on clean ones."""
     print(f"{directory}: a classifier that looks at {view}")
-    model = keras.Model(classifier.input, classifier.output["logits"])
     rate = keras.optimizers.schedules.PolynomialDecay(3e-3, FLAGS.pretraining_steps, 0.0)
-    model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=0.05),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-    )
-    model.optimizer.build(model.trainable_variables)
+    model = Pretraining(classifier, keras.optimizers.AdamW(rate, weight_decay=0.05))
     _train(model, directory, dataset, view, seed, FLAGS.pretraining_steps)
 
 
@@ -156,16 +151,22 @@ def _train_masks(directory, name, classifier, dataset, seed):
 
 
 def _train(model, directory, dataset, view, seed, steps, **callbacks):
-    validation = input_pipeline.evaluation_batches(dataset, "validation", _SCORED)
+    def training_batches(skip, part):
+        batches = input_pipeline.training_batches(dataset, FLAGS.batch_size, seed, skip, part=part)
+        return batches.map(lambda images, labels: (beside(images, view), labels))
+
+    def validation_batches(part):
+        batches = input_pipeline.evaluation_batches(dataset, "validation", _SCORED, part=part)
+        return batches.map(lambda batch: (beside(batch["images"], view), batch["labels"]))
+
     training.train(
         model,
         directory,
         tf.distribute.get_strategy(),
         training.Schedule(steps, validate_every=steps, checkpoint_every=steps),
-        lambda skip: input_pipeline.training_batches(dataset, FLAGS.batch_size, seed, skip).map(
-            lambda images, labels: (beside(images, view), labels)
-        ),
-        validation.map(lambda batch: (beside(batch["images"], view), batch["labels"])),
+        FLAGS.batch_size,
+        training_batches,
+        validation_batches,
         **callbacks,
     )
 

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from casm_tf import objectives
+from casm_tf import objectives, steps
 
 # Averages over images; `accuracy_masked_out` is the critic's, in training often a past one's.
 _AVERAGES = (
@@ -18,7 +18,7 @@ _CHOICES = {
 }
 
 
-class CASM(keras.Model):
+class CASM(steps.Model):
     """A mask model and the classifier it is trained against.
 
     Calling it gives the masks of images, float32 [B, H, W, 3] -> [B, H, W, 1] in [0, 1].
@@ -121,46 +121,76 @@ class CASM(keras.Model):
         encoder = [] if self.encoder is None else self.encoder.trainable_variables
         return self.decoder.trainable_variables + encoder
 
-    def train_step(self, data):
-        images, labels = data
+    def find_step(self, data, run=steps.call):
         step = self.decoder_optimizer.iterations
+        count = run(steps.images_of_all, data)
         if self.snapshots.capacity == 0:
-            gradients = self._gradients(images, labels, None)
-        else:
-            gradients = tf.cond(
-                self.snapshots.draws_past(step),
-                lambda: self._gradients(images, labels, self.snapshots.draw(step)),
-                lambda: self._gradients(images, labels, None),
-            )
-        classifier_gradients, mask_gradients, values = gradients
+            return run(self._gradients, data, count)
+        return tf.cond(
+            self.snapshots.draws_past(step),
+            lambda: run(self._gradients_with_past, data, count),
+            lambda: run(self._gradients, data, count),
+        )
+
+    def take_step(self, found):
         if not self.snapshots.thinning.fixed:
-            self._apply(
-                self.classifier_optimizer, classifier_gradients, self.classifier.trainable_variables
-            )
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        mask_gradients, _ = tf.clip_by_global_norm(mask_gradients, self.clip_norm / replicas)
-        self._apply(self.decoder_optimizer, mask_gradients, self.mask_variables)
-        return self._update_averages(values)
+            gradients = found["classifier"]
+            self._apply(self.classifier_optimizer, gradients, self.classifier.trainable_variables)
+        # Clipped is the gradient of all images; the optimizer then sums over the replicas again.
+        context = tf.distribute.get_replica_context()
+        gradients = context.all_reduce("sum", found["mask"])
+        gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
+        gradients = [gradient / context.num_replicas_in_sync for gradient in gradients]
+        self._apply(self.decoder_optimizer, gradients, self.mask_variables)
+        steps.assign_on_all(self._statistics, found["statistics"])
+        return self._update_averages(found["values"])
 
     def test_step(self, data):
         images, labels = data
         _, _, values = self._objectives(images, labels, past=None, training=False)
         return self._update_averages(values)
 
-    def _gradients(self, images, labels, past):
-        """The gradients of L and of -S at one point, and what is to be watched."""
-        with tf.GradientTape() as mask_tape, tf.GradientTape() as classifier_tape:
-            loss, score, values = self._objectives(images, labels, past, training=True)
-            # Gradients are summed over replicas, so each takes its share of the mean.
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            loss = tf.reduce_mean(loss) / replicas
-            negative_score = -tf.reduce_mean(score) / replicas
+    @property
+    def state(self):
+        networks = {"classifier": self.classifier, "decoder": self.decoder, "encoder": self.encoder}
+        return {
+            **{name: network.variables for name, network in networks.items() if network},
+            "classifier_optimizer": self.classifier_optimizer.variables,
+            "decoder_optimizer": self.decoder_optimizer.variables,
+            "snapshots": [self.snapshots.stored, *self.snapshots.slots],
+        }
+
+    @property
+    def _statistics(self):
+        """BatchNorm's, of the networks that are trained."""
+        networks = [self.decoder, self.encoder]
+        if not self.snapshots.thinning.fixed:
+            networks.append(self.classifier)
+        return [x for network in networks if network for x in network.non_trainable_variables]
+
+    def _gradients_with_past(self, data, count):
+        return self._gradients(data, count, self.snapshots.draw(self.decoder_optimizer.iterations))
+
+    def _gradients(self, data, count, past=None):
+        """The gradients of L and of -S at one point, this replica's share of the mean over all."""
+        with (
+            keras.StatelessScope() as scope,  # What BatchNorm would assign is kept for `take_step`.
+            tf.GradientTape() as mask_tape,
+            tf.GradientTape() as classifier_tape,
+        ):
+            loss, score, values = self._objectives(*data, past, training=True)
+            loss = tf.reduce_sum(loss) / count
+            negative_score = -tf.reduce_sum(score) / count
         variables = [] if self.snapshots.thinning.fixed else self.classifier.trainable_variables
-        return (
-            classifier_tape.gradient(loss, variables),
-            mask_tape.gradient(negative_score, self.mask_variables),
-            values,
-        )
+        of_classifier = classifier_tape.gradient(loss, variables)
+        of_mask = mask_tape.gradient(negative_score, self.mask_variables)
+        return {
+            "classifier": of_classifier,
+            "mask": of_mask,
+            "statistics": [scope.get_current_value(x) for x in self._statistics],
+            "values": values,
+            "refused": steps.is_not_finite(loss, negative_score, *of_classifier, *of_mask),
+        }
 
     def _objectives(self, images, labels, past, training):
         """L and S of each image, float32 [B], and what else there is to watch of each.

@@ -1,7 +1,10 @@
-"""Files that are whole or not there, and directories that can be written in."""
+"""Files that are whole or not there, directories that can be written in, and locks."""
 
 import contextlib
+import fcntl
+import os
 import pathlib
+import platform
 import tempfile
 
 
@@ -26,3 +29,24 @@ def check_writable(path):
         raise NotADirectoryError(f"{ancestor} is not a directory")
     with tempfile.TemporaryDirectory(dir=ancestor):
         pass
+
+
+@contextlib.contextmanager
+def locked(path, waits=True):
+    """Hold the lock file `path`, which is made and stays, alone; it ends with the process too.
+
+    Its text says which process has it. Where `waits` is False and another one has it, raises
+    BlockingIOError with that text.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            file.seek(0)
+            raise BlockingIOError(f"in use by {file.read().strip()}") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield

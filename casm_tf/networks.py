@@ -125,6 +125,13 @@ def encoder_copy(model):
     return keras.Model(copy.input, copy.output["maps"], name="encoder")
 
 
+def synchronize_batch_normalization(model):
+    """Take the means and variances of training over all replicas, in place; Keras's layers too."""
+    for layer in model.layers:
+        if isinstance(layer, (BatchNormalization, layers.BatchNormalization)):
+            layer.synchronized = True
+
+
 def map_shapes(model):
     """The shapes (height, width, channels) of a classifier's five maps, finest first."""
     return [tuple(x.shape[1:]) for x in model.output["maps"]]
@@ -135,11 +142,16 @@ class BatchNormalization(layers.Layer):
     """Batch normalization of [B, H, W, C] in TensorFlow's fused op, with torchvision's constants.
 
     Keras's own layer is made of separate ops: on a CPU that costs a fifth of a ResNet-50's step.
-    In training the moving variance is of the unbiased kind, as in PyTorch.
+    In training the moving variance is of the unbiased kind, as in PyTorch. With `synchronized` mean
+    and variance are those of all replicas' batches, in separate ops.
     """
 
     MOMENTUM = 0.9
     EPSILON = 1e-5
+
+    def __init__(self, synchronized=False, **kwargs):
+        super().__init__(**kwargs)
+        self.synchronized = synchronized
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
@@ -153,6 +165,8 @@ class BatchNormalization(layers.Layer):
         )
 
     def call(self, inputs, training=False):
+        if training and self.synchronized:
+            return self._over_all_replicas(inputs)
         # Scale, offset and statistics are float32 whatever the inputs' type is.
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -169,8 +183,31 @@ class BatchNormalization(layers.Layer):
             self.moving_variance.assign(variance)
         return outputs
 
+    def _over_all_replicas(self, inputs):
+        x = tf.cast(inputs, tf.float32)
+        count = tf.cast(tf.size(x[..., 0]), tf.float32)
+        # Sums of what is left after the moving mean, which is the same on all replicas: a variance
+        # that is small beside the mean would drown in the squares' rounding.
+        shift = tf.stop_gradient(tf.convert_to_tensor(self.moving_mean))
+        shifted = x - shift
+        sums = [tf.reduce_sum(y, axis=(0, 1, 2)) for y in (shifted, tf.square(shifted))]
+        context = tf.distribute.get_replica_context()
+        count, total, squares = context.all_reduce("sum", [count, *sums])
+        mean = total / count
+        variance = squares / count - tf.square(mean)
+        scale = self.gamma * tf.math.rsqrt(variance + self.EPSILON)
+        for moving, value in (
+            (self.moving_mean, shift + mean),
+            (self.moving_variance, variance * count / (count - 1)),
+        ):
+            moving.assign(self.MOMENTUM * moving + (1 - self.MOMENTUM) * value)
+        return tf.cast((shifted - mean) * scale + self.beta, inputs.dtype)
+
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "synchronized": self.synchronized}
 
 
 @keras.saving.register_keras_serializable("casm_tf")

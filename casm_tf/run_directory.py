@@ -1,5 +1,6 @@
 """A run is a directory: run.json says what was run, so that the same command can go on."""
 
+import contextlib
 import json
 import pathlib
 import platform
@@ -31,6 +32,20 @@ def check_same(directory, settings, changeable):
                 f"{directory} holds a run with --{name}={before.get(name)}; found {value}. "
                 "Take another directory or the same flags"
             )
+
+
+@contextlib.contextmanager
+def claimed(directory):
+    """Keep other processes from training in the directory.
+
+    Raises BlockingIOError where another one does, naming it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.locked(pathlib.Path(directory) / "lock", waits=False))
+        except BlockingIOError as error:
+            raise BlockingIOError(f"{directory} is {error}; two runs cannot share it") from error
+        yield
 
 
 def describe(directory, settings, labels):

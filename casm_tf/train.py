@@ -5,6 +5,7 @@ end model.keras, the mask model with its classifier. The same command goes on wh
 """
 
 import pathlib
+import signal
 
 import casm_tf.quiet  # noqa: F401
 
@@ -14,9 +15,19 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from casm_tf import figures, files, networks, objectives, program, run_directory, training
+from casm_tf import (
+    figures,
+    files,
+    networks,
+    objectives,
+    program,
+    run_directory,
+    strategies,
+    training,
+)
 from casm_tf.casm import CASM
 from casm_tf.data import input_pipeline
+from casm_tf.pretraining import Pretraining
 from casm_tf.thinning import Snapshots, Thinning
 
 FLAGS = flags.FLAGS
@@ -174,8 +185,15 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "strategy",
     "auto",
-    ["auto", "one_device", "mirrored"],
-    "How the step is distributed; auto takes all GPUs there are.",
+    strategies.NAMES,
+    "How the step is distributed: over the GPUs of this machine (mirrored), or over the machines "
+    "that TF_CONFIG names (multi_worker); auto takes what there is.",
+)
+flags.DEFINE_boolean(
+    "synchronized_batch_normalization",
+    False,
+    "Whether BatchNorm takes means and variances over the images of all replicas, as one device "
+    "would, instead of each replica's.",
 )
 flags.DEFINE_enum(
     "precision",
@@ -200,6 +218,13 @@ flags.DEFINE_enum(
 flags.DEFINE_enum(
     "snapshot_precision", "float32", ["float32", "bfloat16"], "What the snapshots are held in."
 )
+flags.DEFINE_integer(
+    "refused_in_a_row",
+    10,
+    "So many steps in a row whose loss or gradient is NaN or infinite end the run; a single one is "
+    "left out.",
+    lower_bound=1,
+)
 flags.DEFINE_integer("checkpoint_every", 400, "Steps between checkpoints.", lower_bound=1)
 flags.DEFINE_integer(
     "validate_every",
@@ -211,6 +236,9 @@ flags.DEFINE_integer(
 
 # What may change between two calls for one run.
 _CHANGEABLE = {"run_dir", "data_dir", "strategy", "checkpoint_every", "validate_every"}
+_CHANGEABLE |= {"refused_in_a_row"}
+
+_stop_asked = []  # the signal that asked for it
 
 
 def main():
@@ -221,6 +249,11 @@ def main():
         thinning = _thinning()
     if FLAGS.classifier_form == "masked" and FLAGS.masked_steps == "present":
         raise program.UserError("--classifier_form: 'masked' needs --masked_steps=always")
+    with program.blaming("strategy"):
+        strategy = strategies.make(FLAGS.strategy)  # before anything that TensorFlow does
+    replicas = strategy.num_replicas_in_sync
+    if FLAGS.batch_size % replicas:
+        raise program.UserError(f"--batch_size: {FLAGS.batch_size} images for {replicas} replicas")
     blamed = "image_dir" if FLAGS.image_dir else "dataset"
     with program.blaming("data_dir", OSError), program.blaming(blamed, ValueError):
         dataset = input_pipeline.open_dataset(
@@ -242,43 +275,66 @@ def main():
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(FLAGS.seed)
     keras.mixed_precision.set_global_policy(FLAGS.precision)
-    strategy = _strategy()
     with strategy.scope():
         classifier = networks.classifier(FLAGS.classifier, dataset.image_size, len(dataset.labels))
+    if FLAGS.synchronized_batch_normalization:
+        networks.synchronize_batch_normalization(classifier)
     if FLAGS.classifier_weights:
         with program.blaming("classifier_weights"):
             networks.load_weights(classifier, FLAGS.classifier_weights)
-    run_directory.describe(run_dir, _flags_in_force(), dataset.labels)
-    print(f"{run_dir}: events for TensorBoard, checkpoints and at the end model.keras")
-    first = run_dir / run_directory.FIRST_CLASSIFIER
-    if first.exists():
-        networks.load_weights(classifier, first)
-    else:
-        if not FLAGS.classifier_weights:
-            _pretrain(classifier, dataset, strategy, run_dir)
-        with files.replacing(first) as path:
-            classifier.save_weights(path)
-    model = _train_masks(classifier, thinning, dataset, strategy, run_dir)
-    with files.replacing(run_dir / "model.keras") as path:
-        model.inference_model().save(path)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ask_to_stop)
+    try:
+        with program.blaming("run_dir", OSError):
+            if strategies.is_chief(strategy):
+                _run_as_chief(classifier, thinning, dataset, strategy, run_dir)
+            else:
+                _run(classifier, thinning, dataset, strategy, run_dir)
+        strategies.wait_for_all(strategy)
+    except training.StoppedError as error:
+        print(f"{error}; the same command goes on from there")
+        strategies.wait_for_all(strategy)
+    except training.WorkerLostError as error:
+        raise program.UserError(
+            f"--strategy: another worker does not answer ({error}); start all workers again, and "
+            "the training goes on from its last checkpoint"
+        ) from error
+
+
+def _run_as_chief(classifier, thinning, dataset, strategy, run_dir):
+    """`_run` in a directory of its own, which is described and gets the trained model."""
+    with run_directory.claimed(run_dir):
+        run_directory.describe(run_dir, _flags_in_force(), dataset.labels)
+        print(f"{run_dir}: events for TensorBoard, checkpoints and at the end model.keras")
+        model = _run(classifier, thinning, dataset, strategy, run_dir)
+        with files.replacing(run_dir / "model.keras") as path:
+            model.inference_model().save(path)
     print(f"made  {run_dir / 'model.keras'}: the mask model and its classifier")
     print(f"next  python -m components.evaluator --run_dir={run_dir}")
     print(f"      tensorboard --logdir={run_dir}")
 
 
+def _run(classifier, thinning, dataset, strategy, run_dir):
+    """Both trainings, each from where it was; the trained `CASM`."""
+    first = run_dir / run_directory.FIRST_CLASSIFIER
+    if first.exists():
+        with program.blaming("run_dir"):
+            networks.load_weights(classifier, first)
+    else:
+        if not FLAGS.classifier_weights:
+            _pretrain(classifier, dataset, strategy, run_dir)
+        if strategies.is_chief(strategy):
+            with files.replacing(first) as path:
+                classifier.save_weights(path)
+    return _train_masks(classifier, thinning, dataset, strategy, run_dir)
+
+
 def _pretrain(classifier, dataset, strategy, run_dir):
-    """Train the classifier on clean images: it has to be good before the alternation starts."""
     steps = FLAGS.pretraining_steps
     with strategy.scope():
-        model = keras.Model(classifier.input, classifier.output["logits"])
         rate = keras.optimizers.schedules.PolynomialDecay(FLAGS.pretraining_rate, steps, 0.0)
-        model.compile(
-            keras.optimizers.AdamW(rate, weight_decay=0.05),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            # Not by name: its variables have to be there before the step is traced.
-            metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        )
-        model.optimizer.build(model.trainable_variables)
+        model = Pretraining(classifier, keras.optimizers.AdamW(rate, weight_decay=0.05))
     _train(model, dataset, strategy, run_dir / "pretraining", steps, FLAGS.seed)
 
 
@@ -296,6 +352,8 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
             FLAGS.decoder_channels,
             FLAGS.upsampling,
         )
+        if FLAGS.synchronized_batch_normalization:
+            networks.synchronize_batch_normalization(decoder)
         model = CASM(
             classifier,
             decoder,
@@ -334,29 +392,51 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
 
 
 def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
-    validation = input_pipeline.evaluation_batches(
-        dataset,
-        "validation",
-        FLAGS.batch_size,
-        # A smaller last batch would leave some of the replicas with no image at all.
-        drop_remainder=strategy.num_replicas_in_sync > 1,
+    data = (dataset, FLAGS.batch_size, seed)
+
+    def training_batches(skip, part):
+        crops = (FLAGS.smallest_crop, FLAGS.flip)
+        return input_pipeline.training_batches(*data, skip, *crops, part)
+
+    def validation_batches(part):
+        batches = input_pipeline.evaluation_batches(
+            dataset, "validation", FLAGS.batch_size // part[1], part=part
+        )
+        return batches.map(lambda batch: (batch["images"], batch["labels"]))
+
+    schedule = training.Schedule(
+        steps,
+        validate_every=FLAGS.validate_every,
+        checkpoint_every=FLAGS.checkpoint_every,
+        refused_in_a_row=FLAGS.refused_in_a_row,
     )
-    training.train(
-        model,
-        directory,
-        strategy,
-        training.Schedule(
-            steps,
-            validate_every=FLAGS.validate_every,
-            checkpoint_every=FLAGS.checkpoint_every,
-        ),
-        lambda skip: input_pipeline.training_batches(
-            dataset, FLAGS.batch_size, seed, skip, FLAGS.smallest_crop, FLAGS.flip
-        ),
-        validation.map(lambda batch: (batch["images"], batch["labels"])),
-        xla=FLAGS.xla,
-        **callbacks,
-    )
+    try:
+        training.train(
+            model,
+            directory,
+            strategy,
+            schedule,
+            FLAGS.batch_size,
+            training_batches,
+            validation_batches,
+            xla=FLAGS.xla,
+            stop_asked=lambda: bool(_stop_asked),
+            **callbacks,
+        )
+    except training.NotFiniteError as error:
+        path = directory / "refused.txt"
+        names = input_pipeline.names_of_batches(*data, range(error.steps[0], error.steps[-1] + 1))
+        lines = [
+            f"{step}\t{name}\n"
+            for step, some in zip(error.steps, names, strict=True)
+            for name in some
+        ]
+        with files.replacing(path) as unfinished:
+            unfinished.write_text("".join(lines), encoding="utf-8")
+        raise program.UserError(
+            f"--run_dir: {error}; of the last step's pictures the first is {names[-1][:1]}, {path} "
+            "lists them all. Take a lower rate, or look at those pictures"
+        ) from error
 
 
 def _decayed(rate):
@@ -364,7 +444,7 @@ def _decayed(rate):
     boundaries = list(range(FLAGS.decay_every, FLAGS.steps, FLAGS.decay_every))
     if not boundaries:  # Keras takes at least one.
         return rate
-    rates = [rate / 10**n for n in range(len(boundaries) + 1)]
+    rates = [rate / 10 ** min(n, 30) for n in range(len(boundaries) + 1)]
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
 
 
@@ -375,12 +455,10 @@ def _thinning():
     return Thinning.named(FLAGS.thinning, **changes, capacity=FLAGS.snapshots)
 
 
-def _strategy():
-    if FLAGS.strategy == "mirrored" or (
-        FLAGS.strategy == "auto" and len(tf.config.list_logical_devices("GPU")) > 1
-    ):
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
+def _ask_to_stop(number, frame):
+    """Stop after the step that is under way; the next signal of the kind ends the program."""
+    _stop_asked.append(number)
+    signal.signal(number, signal.SIG_DFL)
 
 
 def _flags_in_force():

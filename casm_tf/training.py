@@ -1,10 +1,19 @@
-"""The one training loop: `strategy.run(model.train_step)`, checkpoints, resume, TensorBoard."""
+"""The one training loop: steps on every replica, checkpoints, resume, TensorBoard, faults."""
 
+import contextlib
 import dataclasses
 import time
 
 import tensorflow as tf
 from tqdm import tqdm
+
+from casm_tf import strategies
+from casm_tf.checkpoints import Checkpoints
+
+_LOST = (
+    *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
+    *(tf.errors.InternalError, tf.errors.DeadlineExceededError),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,12 +25,39 @@ class Schedule:
         scalars_every: averages over the training batches, to TensorBoard and the progress bar.
         validate_every: averages over the validation split, and pictures, to TensorBoard.
         checkpoint_every: a checkpoint; the last step has one always.
+        refused_in_a_row: so many steps that are not finite, one after the other, end the training.
     """
 
     steps: int
     scalars_every: int = 20
     validate_every: int = 400
     checkpoint_every: int = 400
+    refused_in_a_row: int = 10
+
+
+class StoppedError(Exception):
+    """The training was asked to stop, and did, after its checkpoint was written."""
+
+
+class WorkerLostError(Exception):
+    """Another worker of this training does not answer."""
+
+
+class NotFiniteError(Exception):
+    """Too many steps in a row had a loss or a gradient that is NaN or infinite.
+
+    Attributes:
+        steps: their numbers.
+        checkpoint: the path of the newest checkpoint, or None.
+    """
+
+    def __init__(self, steps, checkpoint):
+        super().__init__(
+            f"in {len(steps)} steps in a row, to step {steps[-1]}, a loss or a gradient was NaN or "
+            f"infinite; the last good checkpoint is {checkpoint}"
+        )
+        self.steps = steps
+        self.checkpoint = checkpoint
 
 
 def train(
@@ -29,93 +65,198 @@ def train(
     directory,
     strategy,
     schedule,
+    batch_size,
     training_batches,
     validation_batches,
     after_step=lambda step: None,
     pictures=dict,
     xla=False,
+    stop_asked=lambda: False,
 ):
     """Train a model up to its schedule's last step, from the newest checkpoint if there is one.
 
+    A step that is not finite changes nothing and is counted; its number and batch are used up.
+
     Args:
-        model: a compiled and built `keras.Model`; it takes batches (images, labels).
-        directory: a pathlib.Path; takes the TensorBoard events and `checkpoints`.
+        model: a compiled `steps.Model`; it takes batches (images, labels).
+        directory: a pathlib.Path that all workers see; takes the TensorBoard events and
+            `checkpoints`.
         strategy: the `tf.distribute.Strategy` that the model was made in.
         schedule: a `Schedule`.
-        training_batches: skip -> endless `tf.data.Dataset` of global batches, without the first
-            `skip` of them.
-        validation_batches: a `tf.data.Dataset` that ends.
+        batch_size: images a step over all replicas, a multiple of their number.
+        training_batches: (skip, part) -> endless `tf.data.Dataset` of one worker's part of each
+            batch, without the first `skip`; part is (the worker's number, how many there are).
+        validation_batches: part -> a `tf.data.Dataset` that ends, of one worker's part.
         after_step: called with the number of steps taken, outside `strategy.run`; with 0 when a
             training starts anew.
         pictures: () -> {name: uint8 [H, W, 3]} for TensorBoard.
-        xla: compile the step with XLA.
+        xla: compile the gradients with XLA.
+        stop_asked: () -> whether to write a checkpoint after this step and raise `StoppedError`.
+
+    Raises:
+        StoppedError, NotFiniteError, WorkerLostError: see there.
+        OSError: a checkpoint cannot be written, none can be read, or it is of another model.
+        tf.errors.OpError: a batch cannot be read.
     """
-    step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    checkpoint = tf.train.Checkpoint(model=model, step=step)
-    manager = tf.train.CheckpointManager(checkpoint, directory / "checkpoints", max_to_keep=2)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-    else:
+    chief = strategies.is_chief(strategy)
+    # How many steps were left out; in the checkpoints, so that it is of the whole training.
+    refused = tf.Variable(0, dtype=tf.int64, trainable=False)
+    state = {**model.state, "refused": [refused]}
+    checkpoints = Checkpoints(state, directory / "checkpoints", writes=chief)
+    first = checkpoints.restore() + 1
+    if first == 1:
         after_step(0)
-    first = int(step) + 1
     if first > schedule.steps:
-        print(f"{directory}: all {schedule.steps} steps are done")
+        if chief:
+            print(f"{directory}: all {schedule.steps} steps are done")
         return
 
-    train_step = tf.function(model.train_step, jit_compile=True) if xla else model.train_step
-    run_train = tf.function(lambda batch: strategy.run(train_step, args=(batch,)))
-    run_test = tf.function(lambda batch: strategy.run(model.test_step, args=(batch,)))
-    distributed = strategy.experimental_distribute_dataset
-    batches = iter(distributed(training_batches(first - 1)))
-    validation_batches = distributed(validation_batches)
-    writer = tf.summary.create_file_writer(str(directory))
+    run_train, run_test = _on_all_replicas(model, strategy, xla)
+    batches = iter(
+        _distributed(strategy, batch_size, lambda part: training_batches(first - 1, part))
+    )
+    validation_batches = _distributed(strategy, batch_size, validation_batches)
+    writer = tf.summary.create_noop_writer()
+    if chief:
+        writer = tf.summary.create_file_writer(str(directory))
     progress = tqdm(
-        total=schedule.steps, initial=first - 1, desc=directory.name, unit="step", mininterval=1
+        total=schedule.steps,
+        initial=first - 1,
+        desc=directory.name,
+        unit="step",
+        mininterval=1,
+        disable=not chief,
     )
     model.reset_metrics()
-    images, waited, since = 0, 0.0, time.perf_counter()
-    with writer.as_default(), progress:
+    watch, in_a_row = _Watch(), []
+    with writer.as_default(), progress, _blaming_lost_workers(strategy):
         for number in range(first, schedule.steps + 1):
-            asked = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - asked
-            run_train(batch)
+            with watch.waiting():
+                batch = next(batches)
+            is_refused, is_asked = run_train(batch, tf.constant(stop_asked(), tf.float32))
             after_step(number)
-            step.assign(number)
             progress.update()
-            images += _images(strategy, batch)
+            watch.images += batch_size
+            if is_refused:
+                in_a_row.append(number)
+                refused.assign_add(1)
+                progress.write(f"step {number} is left out: a loss or a gradient is not finite")
+                if len(in_a_row) == schedule.refused_in_a_row:
+                    checkpoints.wait()
+                    raise NotFiniteError(in_a_row, checkpoints.newest())
+            else:
+                in_a_row.clear()
 
             last = number == schedule.steps
             validates = last or number % schedule.validate_every == 0
             if validates or number % schedule.scalars_every == 0:
                 averages = model.get_metrics_result()
-                _write("training", averages, number)
+                _write("training", {**averages, "refused_steps": refused}, number)
                 _write("learning_rate", _learning_rates(model), number)
-                seconds = time.perf_counter() - since
-                rate, waiting = images / seconds, waited / seconds
-                speed = {"images_per_second": rate, "share_waiting_for_input": waiting}
+                speed = watch.speed()
                 _write("speed", speed, number)
-                progress.set_postfix(
-                    {"images/s": f"{rate:.0f}"} | {k: f"{v:.3f}" for k, v in _shown(averages)}
-                )
+                shown = {k: f"{v:.3f}" for k, v in _shown(averages)}
+                progress.set_postfix({"images/s": f"{speed['images_per_second']:.0f}"} | shown)
                 model.reset_metrics()
-                images, waited, since = 0, 0.0, time.perf_counter()
+                watch.start()
             if validates:
                 for batch in validation_batches:
                     run_test(batch)
                 _write("validation", model.get_metrics_result(), number)
                 model.reset_metrics()
-                for name, picture in pictures().items():
-                    tf.summary.image(name, picture[None], step=number)
-                images, waited, since = 0, 0.0, time.perf_counter()
-            if last or number % schedule.checkpoint_every == 0:
-                manager.save(checkpoint_number=number)
-                images, waited, since = 0, 0.0, time.perf_counter()
+                if chief:
+                    for name, picture in pictures().items():
+                        tf.summary.image(name, picture[None], step=number)
+            stops = not last and is_asked
+            if last or stops or number % schedule.checkpoint_every == 0:
+                checkpoints.save(number)
+            if last or stops:
+                checkpoints.wait()
+            if stops:
+                raise StoppedError(f"{directory}: stopped after step {number}, as asked")
+            checkpoints.check()
+            if validates:
+                watch.start()
 
 
-def _images(strategy, batch):
-    """How many images a global batch has."""
-    return sum(len(images) for images in strategy.experimental_local_results(batch[0]))
+class _Watch:
+    """Images a second, and which share of the time was spent waiting for them."""
+
+    def __init__(self):
+        self.start()
+
+    def start(self):
+        # Not the time of day, which an administrator may set.
+        self.images, self.waited, self.since = 0, 0.0, time.perf_counter()
+
+    @contextlib.contextmanager
+    def waiting(self):
+        asked = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - asked
+
+    def speed(self):
+        seconds = time.perf_counter() - self.since
+        return {
+            "images_per_second": self.images / seconds,
+            "share_waiting_for_input": self.waited / seconds,
+        }
+
+
+def _on_all_replicas(model, strategy, xla):
+    """(batch, asked) -> how many replicas refuse the step and how many workers ask for the end.
+
+    And the same of a validation batch, which returns nothing.
+    """
+
+    def run(function, *args):
+        return strategy.run(function, args=args)
+
+    def run_compiled(function, *args):
+        return strategy.run(tf.function(function, jit_compile=True), args=args)
+
+    @tf.function
+    def run_train(batch, asked):
+        found = model.find_step(batch, run_compiled if xla else run)
+        refused = strategy.reduce("sum", found.pop("refused"), axis=None)
+        asked = strategy.reduce("sum", run(tf.identity, asked), axis=None)
+
+        def take_on_replica(found):
+            # What comes out of a tf.cond is on no device yet, which all-reduce would ask for.
+            model.take_step(tf.nest.map_structure(tf.identity, found))
+
+        def take():
+            run(take_on_replica, found)
+            return refused
+
+        return tf.cond(refused > 0, lambda: refused, take) > 0, asked > 0
+
+    return run_train, tf.function(lambda batch: run(model.test_step, batch))
+
+
+def _distributed(strategy, batch_size, batches_of):
+    """The batches that `batches_of` makes for a worker's part, shared out to its replicas."""
+
+    def of_worker(context):
+        part = (context.input_pipeline_id, context.num_input_pipelines)
+        batches = batches_of(part)
+        replicas = strategy.num_replicas_in_sync
+        return batches if replicas == part[1] else batches.rebatch(batch_size // replicas)
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
+@contextlib.contextmanager
+def _blaming_lost_workers(strategy):
+    """Turn what TensorFlow raises where a worker of several is gone into `WorkerLostError`."""
+    try:
+        yield
+    except _LOST as error:
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise
+        lines = error.message.splitlines()
+        told = [line for line in lines if line.startswith("/job:") or "aborted by" in line]
+        raise WorkerLostError((told or lines)[0]) from error
 
 
 def _shown(averages):
@@ -124,7 +265,7 @@ def _shown(averages):
 
 
 def _learning_rates(model):
-    names = ("optimizer", "classifier_optimizer", "decoder_optimizer")
+    names = ("classifier_optimizer", "decoder_optimizer")
     optimizers = {name: getattr(model, name, None) for name in names}
     return {
         name.removesuffix("_optimizer"): optimizer.learning_rate

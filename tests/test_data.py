@@ -130,9 +130,35 @@ def test_crops_are_of_the_areas_and_ratios_of_random_resized_crop():
 def test_evaluation_batches_have_every_image_once_and_boxes_in_pixels(tiny):
     batches = list(input_pipeline.evaluation_batches(tiny, "test", 20))
     assert [len(batch["labels"]) for batch in batches] == [20, 12]
-    whole = input_pipeline.evaluation_batches(tiny, "test", 20, drop_remainder=True)
-    assert [len(batch["labels"]) for batch in whole] == [20]
+    parts = [input_pipeline.evaluation_batches(tiny, "test", 20, part=(n, 3)) for n in range(3)]
+    labels = [label for part in parts for batch in part for label in batch["labels"].numpy()]
+    assert labels == [label for batch in batches for label in batch["labels"].numpy()]
     example = next(iter(tfds.as_numpy(tiny.builder.as_dataset(split="test"))))
     ymin, xmin, ymax, xmax = np.round(example["bbox"] * 32).astype(int)
     assert batches[0]["boxes"][0].numpy().tolist() == [[xmin, ymin, xmax, ymax]]
     assert batches[0]["images"].shape == (20, 32, 32, 3)
+
+
+def test_workers_take_their_parts_of_the_same_training_batches(tiny):
+    def first_two(part=(0, 1)):
+        batches = input_pipeline.training_batches(tiny, 12, 5, 1, 0.5, True, part)
+        images, labels = zip(*batches.take(2).as_numpy_iterator(), strict=True)
+        return np.stack(images), np.stack(labels)
+
+    images, labels = first_two()
+    for worker in range(3):
+        mine = slice(4 * worker, 4 * worker + 4)
+        found, of_found = first_two((worker, 3))
+        assert np.array_equal(found, images[:, mine])
+        assert np.array_equal(of_found, labels[:, mine])
+
+
+def test_the_names_of_a_batch_are_those_of_its_pictures(tiny):
+    batches = input_pipeline.training_batches(tiny, 50, seed=3, skip=2)  # in the second epoch
+    expected = [labels.tolist() for _, labels in batches.take(2).as_numpy_iterator()]
+    names = input_pipeline.names_of_batches(tiny, 50, 3, range(3, 5))
+    read = tfds.ReadConfig(add_tfds_id=True)
+    examples = tfds.as_numpy(tiny.builder.as_dataset(split="train", read_config=read))
+    label_of = {example["tfds_id"].decode(): example["label"] for example in examples}
+    assert [[label_of[name] for name in batch] for batch in names] == expected
+    assert len(set(names[0] + names[1])) > 90

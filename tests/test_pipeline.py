@@ -191,7 +191,7 @@ def test_a_killed_trainer_goes_on_and_the_weights_are_the_same(root, tmp_path):
     )
     checkpoints = tmp_path / "Trainer" / "model_run" / "2" / "masks" / "checkpoints"
     until = time.monotonic() + 300
-    while not (checkpoints / "ckpt-2.index").exists() and time.monotonic() < until:
+    while not (checkpoints / "ckpt-2").exists() and time.monotonic() < until:
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ from google.protobuf import json_format as protobuf
 # Importing a builder registers it.
 import casm_tf.data.digit_scenes
 import casm_tf.data.letter_scenes  # noqa: F401
+from casm_tf import files
 from casm_tf.data import annotations, image_folder
 
 _SIZE = 224  # of what is seen of pictures of any size, unless another is asked for
@@ -132,7 +133,7 @@ def of_classes(dataset, classes):
 
 def needed(features, masks=False):
     """Which of a data set's features are read, with the masks or without: {name: True}."""
-    names = {"image", "label", "bbox", "objects", _file_name(features)}
+    names = {"image", "label", "bbox", "objects", file_name(features)}
     names = (names | set(_MASKS if masks else ())) & set(features)
     parts = {"label", "bbox"}
     if "objects" in names:
@@ -156,11 +157,7 @@ def labelled(dataset, examples):
             boxes, labels = example["objects"]["bbox"], example["objects"]["label"]
             areas = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1)
             largest = labels[tf.argmax(areas)]
-            example = {
-                "image": example["image"],
-                "label": largest,
-                "bbox": boxes[labels == largest],
-            }
+            example = {**example, "label": largest, "bbox": boxes[labels == largest]}
         return {**example, "label": tf.gather(numbers, example["label"])}
 
     if "label" not in dataset.builder.info.features:
@@ -175,8 +172,8 @@ def boxes(dataset, example):
     """The boxes of an example of `labelled`: float32 [N, 4], ymin, xmin, ymax, xmax in [0, 1]."""
     if dataset.xml is not None:
 
-        def read(file_name, label, shape):
-            path = dataset.xml.get(_stem(file_name.decode()))
+        def read(name, label, shape):
+            path = dataset.xml.get(_stem(name.decode()))
             found = np.zeros((0, 4))
             try:
                 if path is not None:
@@ -188,8 +185,8 @@ def boxes(dataset, example):
                 logging.warning("a picture's boxes are left out: %s", error)
             return found[:, [1, 0, 3, 2]].astype(np.float32)
 
-        file_name = example[_file_name(dataset.builder.info.features)]
-        arguments = (file_name, example["label"], tf.shape(example["image"]))
+        name = example[file_name(dataset.builder.info.features)]
+        arguments = (name, example["label"], tf.shape(example["image"]))
         return tf.ensure_shape(tf.numpy_function(read, arguments, tf.float32), (None, 4))
     if "bbox" in example:
         return tf.reshape(example["bbox"], (-1, 4))
@@ -237,12 +234,13 @@ def _registered(name, data_dir, boxes):
         raise ValueError(f"{name!r} is no data set of pictures in colour, each with a label")
     xml = None
     if boxes is not None:
-        if _file_name(features) not in features:
+        if file_name(features) not in features:
             raise ValueError(f"{name!r} does not give its files' names: no boxes can be joined")
-        files = annotations.files_below(boxes, ".xml")
-        xml = {_stem(path): files[path] for path in files}
+        paths = annotations.files_below(boxes, ".xml")
+        xml = {_stem(name): paths[name] for name in paths}
     try:
-        builder.download_and_prepare()
+        with files.locked(pathlib.Path(builder.data_dir).parent / "lock"):
+            builder.download_and_prepare()
     except (AssertionError, ImportError) as error:
         raise ValueError(f"{name!r} cannot be prepared: {error}") from error
     return builder, xml
@@ -257,7 +255,8 @@ def _label_feature(features):
     return None
 
 
-def _file_name(features):
+def file_name(features):
+    """The name of the feature that holds a picture's file name, where there is one."""
     return "image/filename" if "image/filename" in features else "file_name"
 
 

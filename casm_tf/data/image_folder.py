@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
@@ -96,9 +95,7 @@ def prepared(tree, data_dir=None):
     builder = ImageFolder(config=tree, data_dir=data_dir)
     directory = pathlib.Path(builder.data_dir)
     if not directory.exists():
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with (directory.parent / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with files.locked(directory.parent / "lock"):
             for unfinished in directory.parent.glob(f"incomplete.*_{directory.name}"):
                 shutil.rmtree(unfinished)
             builder = ImageFolder(config=tree, data_dir=data_dir)  # It may be there by now.

@@ -11,6 +11,7 @@ __all__ = [
     "Dataset",
     "dataset_of_run",
     "evaluation_batches",
+    "names_of_batches",
     "of_classes",
     "open_dataset",
     "training_batches",
@@ -34,20 +35,18 @@ def dataset_of_run(settings, data_dir=None):
     return of_classes(dataset, settings["classes"]) if settings.get("classes") else dataset
 
 
-def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=False):
+def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=False, part=(0, 1)):
     """Endless shuffled training batches: images float32 [B, H, W, 3], labels int32 [B].
 
     Order, crops and flips depend on the seed alone; a resumed run skips the batches it has had.
     `smallest_crop` is the smallest share of a picture's area that is taken; 1 takes whole pictures.
+    Of several workers each takes its `part` of every batch: (its number, how many there are), and B
+    is that part's; `batch_size`, over all workers, is a multiple of their number.
     """
-    info = dataset.builder.info
-    size = info.splits["train"].num_examples
-    shape = (dataset.image_size, dataset.image_size, 3)
-    if info.features["image"].shape != shape or size * np.prod(shape) > _CACHE_BYTES:
-        return _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip)
-    examples = datasets.labelled(dataset, dataset.builder.as_dataset(split="train"))
-    examples = examples.map(lambda example: (example["image"], example["label"]))
-    examples = examples.cache()  # Decoded, so that a picture is decoded once.
+    worker, workers = part
+    share = batch_size // workers
+    if not _fits_in_memory(dataset):
+        return _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip, part)
 
     def prepare(number, batch):
         images, labels = batch
@@ -56,17 +55,37 @@ def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=
         if flip:
             draws = tf.random.stateless_uniform((batch_size,), tf.random.fold_in((seed, number), 1))
             images = tf.where(draws[:, None, None, None] < 0.5, images[:, :, ::-1], images)
-        return dataset.normalise(images), labels
+        start = worker * share
+        return dataset.normalise(images[start : start + share]), labels[start : start + share]
 
     batches = (
-        examples.shuffle(size, seed=seed, reshuffle_each_iteration=True)
-        .repeat()
+        _shuffled(dataset, seed, lambda example: (example["image"], example["label"]))
         .batch(batch_size, drop_remainder=True)
         .enumerate()
         .skip(skip)
         .map(prepare, tf.data.AUTOTUNE)
     )
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def names_of_batches(dataset, batch_size, seed, numbers):
+    """The names of the pictures in some batches of `training_batches`: a list of str for each.
+
+    `numbers` is a range, from 1. A name is a file's or, where the data set has none, the record's
+    number in its data file. None are known where the data set has no file names and is not kept in
+    memory: then the lists are empty. Reads all that stands before those batches.
+    """
+    name = datasets.file_name(dataset.builder.info.features)
+    first, count = batch_size * (numbers[0] - 1), batch_size * len(numbers)
+    if _fits_in_memory(dataset):
+        names = _shuffled(dataset, seed, lambda x: x.get(name, x["tfds_id"]), with_ids=True)
+        names = names.skip(first)
+    elif name in dataset.builder.info.features:
+        names = _labelled_records(dataset, seed, first).map(lambda example: example[name])
+    else:
+        return [[] for _ in numbers]
+    batches = names.take(count).batch(batch_size).as_numpy_iterator()
+    return [[name.decode() for name in batch] for batch in batches]
 
 
 def random_resized_crops(images, smallest, seed):
@@ -88,12 +107,13 @@ def random_resized_crops(images, smallest, seed):
 
 
 def evaluation_batches(
-    dataset, split, batch_size, protocol="centre_crop", resize=None, drop_remainder=False
+    dataset, split, batch_size, protocol="centre_crop", resize=None, part=(0, 1)
 ):
-    """The split once, in its stored order, the last batch smaller or, if so asked, left out.
+    """The split once, in its stored order, the last batch smaller.
 
     `protocol` is of `views.evaluation_view`; `resize`, of "centre_crop", is by default the images'
-    own size. A split that the data set has not is its other one (`Dataset.split`).
+    own size. A split that the data set has not is its other one (`Dataset.split`). Of several
+    workers each takes its `part`: (its number, how many there are).
 
     Yields dicts: images float32 [B, H, W, 3], labels int32 [B], boxes int32 [B, M, 4] (half-open
     x0, y0, x1, y1 in pixels, M of the image with the most, maybe 0) and box_counts int32 [B], how
@@ -118,14 +138,55 @@ def evaluation_batches(
         }
         return prepared if mask is None else {**prepared, "masks": mask, "has_mask": has_mask}
 
-    examples = builder.as_dataset(split=dataset.split(split), decoders=needed)
+    split = tfds.even_splits(dataset.split(split), part[1])[part[0]]
+    examples = builder.as_dataset(split=split, decoders=needed)
     examples = datasets.labelled(dataset, examples).map(prepare, tf.data.AUTOTUNE)
-    batches = examples.padded_batch(batch_size, drop_remainder=drop_remainder)
+    batches = examples.padded_batch(batch_size)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip):
+def _fits_in_memory(dataset):
+    """Whether the pictures are all of the networks' size, and few enough to be kept decoded."""
+    info = dataset.builder.info
+    shape = (dataset.image_size, dataset.image_size, 3)
+    size = info.splits["train"].num_examples
+    return info.features["image"].shape == shape and size * np.prod(shape) <= _CACHE_BYTES
+
+
+def _shuffled(dataset, seed, part, with_ids=False):
+    """What `part` takes of each training example, over and over, each epoch in another order."""
+    read = tfds.ReadConfig(add_tfds_id=with_ids)
+    examples = dataset.builder.as_dataset(split="train", read_config=read)
+    examples = datasets.labelled(dataset, examples).map(part)
+    examples = examples.cache()  # Decoded, so that a picture is decoded once.
+    size = dataset.builder.info.splits["train"].num_examples
+    return examples.shuffle(size, seed=seed, reshuffle_each_iteration=True).repeat()
+
+
+def _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip, part):
     """`training_batches` that are decoded as they are read, each picture where it is cropped."""
+    worker, workers = part
+    share = batch_size // workers
+    first = skip * batch_size
+
+    def prepare(number, example):
+        return views.random_view(
+            example["image"], dataset.image_size, smallest_crop, flip, tf.stack([seed, number])
+        ), example["label"]
+
+    examples = _labelled_records(dataset, seed, first).enumerate(first)
+    if workers > 1:  # Only what is this worker's is decoded.
+        examples = examples.filter(lambda number, _: number % batch_size // share == worker)
+    return (
+        examples.map(prepare, tf.data.AUTOTUNE)
+        .batch(share, drop_remainder=True)
+        .map(lambda images, labels: (dataset.normalise(images), labels), tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _labelled_records(dataset, seed, first):
+    """Training examples over and over, their pictures not decoded, without the first so many."""
     info = dataset.builder.info
     split = info.splits["train"]
     paths = [str(path) for path in split.filepaths]
@@ -143,12 +204,7 @@ def _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip):
         tf.compat.v1.set_random_seed(1)
         return records.shuffle(buffer, seed=seed + number)
 
-    def prepare(number, example):
-        return views.random_view(
-            example["image"], dataset.image_size, smallest_crop, flip, tf.stack([seed, number])
-        ), example["label"]
-
-    first, epochs_had = skip * batch_size, 0
+    epochs_had = 0
     if dataset.classes is None and "label" in info.features:
         epochs_had = first // split.num_examples  # else it is not known how many an epoch has
     examples = (
@@ -159,12 +215,4 @@ def _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip):
             tf.data.AUTOTUNE,
         )
     )
-    return (
-        datasets.labelled(dataset, examples)
-        .skip(first - epochs_had * split.num_examples)
-        .enumerate(first)
-        .map(prepare, tf.data.AUTOTUNE)
-        .batch(batch_size, drop_remainder=True)
-        .map(lambda images, labels: (dataset.normalise(images), labels), tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    return datasets.labelled(dataset, examples).skip(first - epochs_had * split.num_examples)

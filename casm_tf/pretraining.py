@@ -1,0 +1,69 @@
+"""Training a classifier on clean images: it has to be good before the alternation starts."""
+
+import keras
+import tensorflow as tf
+
+from casm_tf import objectives, steps
+
+
+class Pretraining(steps.Model):
+    """A classifier and the optimizer that trains it on the cross-entropy of clean images.
+
+    Args:
+        classifier: images -> {"logits", "maps"}, of `networks.classifier`.
+        optimizer: a `keras.Optimizer`; it is built here, so that a checkpoint restores it whole.
+    """
+
+    def __init__(self, classifier, optimizer):
+        super().__init__(name="pretraining")
+        self.classifier = classifier
+        self.averages = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
+        self.compile(optimizer=None)
+        self.classifier_optimizer = optimizer
+        optimizer.build(classifier.trainable_variables)
+
+    def call(self, images, training=False):
+        return self.classifier(images, training=training)["logits"]
+
+    def find_step(self, data, run=steps.call):
+        return run(self._gradients, data, run(steps.images_of_all, data))
+
+    def take_step(self, found):
+        self.classifier_optimizer.apply(found["classifier"], self.classifier.trainable_variables)
+        steps.assign_on_all(self.classifier.non_trainable_variables, found["statistics"])
+        return self._update_averages(found["values"])
+
+    def test_step(self, data):
+        return self._update_averages(self._objectives(*data, training=False))
+
+    @property
+    def state(self):
+        return {
+            "classifier": self.classifier.variables,
+            "classifier_optimizer": self.classifier_optimizer.variables,
+        }
+
+    def _gradients(self, data, count):
+        with keras.StatelessScope() as scope, tf.GradientTape() as tape:
+            values = self._objectives(*data, training=True)
+            loss = tf.reduce_sum(values["loss"]) / count
+        gradients = tape.gradient(loss, self.classifier.trainable_variables)
+        statistics = [scope.get_current_value(x) for x in self.classifier.non_trainable_variables]
+        return {
+            "classifier": gradients,
+            "statistics": statistics,
+            "values": values,
+            "refused": steps.is_not_finite(loss, *gradients),
+        }
+
+    def _objectives(self, images, labels, training):
+        logits = self(images, training=training)
+        return {
+            "loss": objectives.cross_entropy(logits, labels),
+            "accuracy": objectives.is_right(logits, labels),
+        }
+
+    def _update_averages(self, values):
+        for name, value in values.items():
+            self.averages[name].update_state(value)
+        return {name: average.result() for name, average in self.averages.items()}
