@@ -145,6 +145,17 @@ def test_localization_is_that_of_single_images(scene):
     assert found["OM"] >= found["LE"]
 
 
+@fuzz(60, mask=masks_of(st.just(1)))
+def test_half_an_overlap_is_a_miss_and_a_pixel_more_a_hit(mask):
+    predicted = predict_box(mask[0])
+    hypothesis.assume(predicted is not None)
+    x0, y0, x1, y1 = predicted
+    for end, error in ((2 * x1 - x0, 1), (2 * x1 - x0 - 1, 0)):
+        evaluator = LocalizationEvaluator()
+        evaluator.accumulate(mask, [[[x0, y0, end, y1]]])
+        assert evaluator.compute()["LE"] == error
+
+
 @fuzz(60, scene=scenes(least=1), data=st.data())
 def test_more_true_boxes_are_never_worse(scene, data):
     more = dict(scene)
@@ -203,7 +214,10 @@ def test_max_box_acc_of_a_smaller_iou_and_of_all_contours_is_no_worse(scene):
         np.testing.assert_array_equal(halved.accuracies()[by], expected)
 
 
-@fuzz(40, row=arrays(np.float32, st.integers(1, 8), elements=IN_RANGE), boxes=box_lists())
+rows = arrays(np.float32, st.integers(1, 8), elements=IN_RANGE)
+
+
+@fuzz(60, row=rows, boxes=box_lists().map(lambda boxes: boxes * [1, 0, 1, 0]))
 def test_max_box_acc_of_a_mask_of_one_row(row, boxes):
     evaluator = MaxBoxAcc()
     evaluator.accumulate([row[None]], [boxes])
@@ -274,7 +288,9 @@ def test_pxap_of_the_truth_itself_is_1(truths):
 
 @fuzz(60, scene=scenes(least=0, classes=st.integers(1, 3)))
 def test_accuracy_counts(scene):
-    found = computed(accumulated("accuracy", scene))
+    evaluator = accumulated("accuracy", scene)
+    evaluator.accumulate([], masked_out=[])  # a view of no image
+    found = computed(evaluator)
     if found is None:
         assert not len(scene["labels"])
         return
