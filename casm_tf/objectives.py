@@ -5,8 +5,8 @@ The decoder *maximises* a score, the mean over the batch of
     S = H(f((1 - m) x))  [or l(f((1 - m) x), y)]  +  lambda_R R(m)  -  lambda_TV TV(m),
 
 and the classifier minimises a classification loss of the masked and the clean image. Logits are
-float32 [B, K], labels integers [B], masks float32 [B, H, W, 1] in [0, 1]; what is returned is one
-number an image, float32 [B].
+float32 [B, K], labels int32 or int64 [B], masks float32 [B, H, W, 1] in [0, 1]; what is returned is
+one number an image, float32 [B]. NaN is not refused: it stays in its own image's number.
 """
 
 import math
@@ -86,10 +86,19 @@ def mask_entropy(masks):
 
 
 def total_variation(masks):
-    """Mean of the squared differences between neighbours, down and to the right added."""
-    down = tf.reduce_mean(tf.square(masks[:, 1:] - masks[:, :-1]), axis=(1, 2, 3))
-    right = tf.reduce_mean(tf.square(masks[:, :, 1:] - masks[:, :, :-1]), axis=(1, 2, 3))
+    """Mean of the squared differences between neighbours, down and to the right added.
+
+    Along a side of one pixel it is 0.
+    """
+    down = _mean_square(masks[:, 1:] - masks[:, :-1])
+    right = _mean_square(masks[:, :, 1:] - masks[:, :, :-1])
     return down + right
+
+
+def _mean_square(differences):
+    # The mean of no differences is no number; their sum is 0.
+    reduce = tf.reduce_sum if 0 in differences.shape else tf.reduce_mean
+    return reduce(tf.square(differences), axis=(1, 2, 3))
 
 
 def classifier_loss(clean_loss, masked_loss, form="both"):

@@ -9,7 +9,8 @@ def predict_boxes(masks):
     """The box of each mask, float32 [B, H, W] in [0, 1], as fractions of its sides.
 
     Returns float32 [B, 4], x0, y0, x1, y1 in [0, 1] from the upper left corner: `predict_box`'s
-    divided by W and H; four zeros where nothing is salient.
+    divided by W and H; four zeros where nothing is salient. NaN is not refused: the box of a mask
+    with NaN means nothing, those of the others are as ever.
     """
     batch, height, width = tf.unstack(tf.shape(masks, tf.int64))
     firsts, lasts, pairs = _runs(_binarized(masks))
@@ -58,7 +59,8 @@ def _of_rank(values, rank):
     those of the values that have the digits before it.
     """
     base = 2**_DIGIT_BITS
-    bits, found = tf.bitcast(values, tf.int32), tf.zeros_like(rank)
+    # Without the sign of -0.0, whose bits are a negative integer.
+    bits, found = tf.bitcast(tf.abs(values), tf.int32), tf.zeros_like(rank)
     for shift in (2 * _DIGIT_BITS, _DIGIT_BITS, 0):
         # Values with other digits before become too large to be counted: what is below `found`
         # loses its sign.

@@ -168,7 +168,7 @@ def test_nothing_seen_is_an_error(evaluator):
         (np.ones((1, 4, 4)), [], None, r"found shape \[1, 4, 4\] and boxes for 0"),
         (np.ones((1, 4, 4, 1)), [[[0, 0, 1, 1]]], None, r"found shape \[1, 4, 4, 1\]"),
         (np.ones((1, 4, 4)), [[[0, 0, 1, 1]]], [True, True], r"correct is \[1\].* shape \[2\]"),
-        (np.full((1, 4, 4), np.nan), [[[0, 0, 1, 1]]], None, "found a mean of nan"),
+        (np.full((1, 4, 4), np.nan), [[[0, 0, 1, 1]]], None, "found nan to nan"),
     ],
 )
 def test_localization_refuses_what_does_not_fit(masks, boxes, correct, message):
@@ -184,10 +184,32 @@ def test_correct_is_given_for_every_batch_or_for_none():
         evaluator.compute()
 
 
-@pytest.mark.parametrize("masks", [np.ones((2, 2)), np.full((1, 2, 2), np.nan)])
+@pytest.mark.parametrize(
+    "masks", [np.ones((2, 2)), np.full((1, 2, 2), np.nan), [[[-0.5, 1.5]]], np.ones((1, 0, 2))]
+)
 def test_mask_statistics_refuse_what_does_not_fit(masks):
     with pytest.raises(ValueError, match="found"):
         MaskStatistics().accumulate(masks)
+
+
+@pytest.mark.parametrize("evaluator", [MaskStatistics, LocalizationEvaluator])
+def test_of_a_batch_that_is_refused_nothing_is_counted(evaluator):
+    evaluator, box = evaluator(), [[0, 0, 1, 1]]
+    boxes = [[box]] if isinstance(evaluator, LocalizationEvaluator) else []
+    evaluator.accumulate(np.ones((1, 2, 2)), *boxes)
+    before = evaluator.compute()
+    with pytest.raises(ValueError, match="found nan to nan"):
+        evaluator.accumulate([[[0.5]], [[np.nan]]], *(2 * some for some in boxes))
+    assert evaluator.compute() == before
+
+
+def test_accuracy_counts_nothing_of_a_batch_that_is_refused_or_empty():
+    evaluator = Accuracy()
+    evaluator.accumulate([], clean=[], masked_in=[])
+    evaluator.accumulate([1], clean=[1])
+    with pytest.raises(ValueError, match="masked_out is one class a label"):
+        evaluator.accumulate([1, 1], clean=[0, 0], masked_out=[0])
+    assert evaluator.compute() == {"top1": 1}
 
 
 def test_accuracy_refuses_logits():

@@ -173,8 +173,9 @@ def test_f1_is_a_share_and_that_of_precision_and_recall(mask, box):
     [
         (np.zeros((4, 4, 1)), r"found shape \[4, 4, 1\]"),
         (np.zeros((0, 4)), r"found shape \[0, 4\]"),
-        ([[0.5, np.nan]], "found a mean of nan"),
-        (np.full((4, 4), 255), "found a mean of 255"),
+        ([[0.5, np.nan]], "found nan to nan"),
+        (np.full((4, 4), 255), "found 255 to 255"),
+        ([[-0.5, 1.5]], "found -0.5 to 1.5"),
     ],
 )
 def test_an_unfit_mask_is_refused(measure, mask, message):

@@ -89,6 +89,14 @@ def test_total_variation():
     assert objectives.total_variation(MASKS).numpy() == pytest.approx([0.75])
 
 
+def test_total_variation_along_a_side_of_one_pixel_is_0():
+    # A row has the differences 0.5 and 1 to the right alone, and as a column downwards.
+    row = tf.constant([[[[0.5], [0.0], [1.0]]]])
+    assert objectives.total_variation(row).numpy() == [0.625]
+    assert objectives.total_variation(tf.transpose(row, (0, 2, 1, 3))).numpy() == [0.625]
+    assert objectives.total_variation(tf.ones((2, 1, 1, 1))).numpy().tolist() == [0, 0]
+
+
 def test_mask_entropy():
     # of the four pixels only 0.5 counts: 0.5 bit / 4
     assert objectives.mask_entropy(MASKS).numpy() == pytest.approx([0.125])

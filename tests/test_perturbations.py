@@ -107,6 +107,18 @@ def test_each_step_changes_its_share_of_the_most_salient(perturb, steps):
     np.testing.assert_array_equal(seen[-1], end)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8])
+def test_masks_of_0_and_1_may_be_of_any_type(dtype):
+    _, second, _ = deletion_images(np.ones((1, 1, 2, 3)), np.array([[[0, 1]]], dtype), 2)
+    assert second[0, 0, :, 0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("perturb", [deletion_images, insertion_images])
+def test_no_image_has_steps_too(perturb):
+    seen = list(perturb(IMAGES[:0], MASKS[:0], 4))
+    assert [(step.shape, step.dtype) for step in seen] == [((0, 32, 32, 3), np.float32)] * 5
+
+
 def test_steps_may_be_changed_by_who_gets_them():
     images = IMAGES.copy()
     kept = [step.copy() for step in deletion_images(IMAGES, MASKS, 3)]

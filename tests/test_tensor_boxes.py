@@ -52,6 +52,11 @@ def test_by_hand():
     assert found.tolist() == [[0, 0, 0.25, 0.75], [0, 0, 0, 0]]
 
 
+def test_minus_0_is_0():
+    mask = np.float32([[0.9, -0.0], [0.6, 0.5]])
+    assert predict_boxes(mask[None]).numpy().tolist() == [expected(np.abs(mask)).tolist()]
+
+
 def test_a_winding_path_is_one_component_and_takes_few_rounds(monkeypatch):
     path = np.zeros((63, 63), bool)
     path[::2] = True

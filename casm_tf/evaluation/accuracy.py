@@ -25,6 +25,7 @@ class Accuracy:
                     f"{view} is one class a label, {list(labels.shape)}; "
                     f"found shape {list(np.shape(classes))}"
                 )
+        for view, classes in predictions.items():
             self._right[view] += int(np.sum(classes == labels))
             self._images[view] += labels.size
 
@@ -35,4 +36,5 @@ class Accuracy:
         return {
             "top1" if view == "clean" else f"top1_{view}": self._right[view] / images
             for view, images in self._images.items()
+            if images
         }

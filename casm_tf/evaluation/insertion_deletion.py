@@ -72,7 +72,8 @@ def insertion_images(images, masks, steps):
     blurred = [
         cv2.GaussianBlur(image, (11, 11), 5, borderType=cv2.BORDER_CONSTANT) for image in images
     ]
-    return _replaced(np.reshape(blurred, images.shape), images, *arguments)
+    blurred = np.array(blurred, np.float32).reshape(images.shape)
+    return _replaced(blurred, images, *arguments)
 
 
 def _checked(images, masks, steps):
@@ -92,10 +93,13 @@ def _checked(images, masks, steps):
 def _replaced(start, end, masks, steps):
     """`start`, then with more and more pixels of `end`; a copy each, to be kept or changed."""
     batch, height, width, channels = start.shape
-    order = np.argsort(-masks.reshape(batch, -1), axis=1, kind="stable")
-    current, end = (part.reshape(batch, -1, channels).copy() for part in (start, end))
+    pixels = height * width
+    # In floats: minus a uint8 of 1 is 255, and of bool there is none.
+    falling = np.negative(masks.reshape(batch, pixels), dtype=np.float64)
+    order = np.argsort(falling, axis=1, kind="stable")
+    current, end = (part.reshape(batch, pixels, channels).copy() for part in (start, end))
     yield start.copy()
-    counts = [step * height * width // steps for step in range(steps + 1)]
+    counts = [step * pixels // steps for step in range(steps + 1)]
     for first, last in itertools.pairwise(counts):
         chosen = order[:, first:last, None]
         np.put_along_axis(current, chosen, np.take_along_axis(end, chosen, axis=1), axis=1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from casm_tf.evaluation.checks import checked_boxes
+from casm_tf.evaluation.checks import checked_boxes, checked_masks
 from casm_tf.localization import continuous_f1, iou, predict_box
 
 
@@ -35,7 +35,7 @@ class LocalizationEvaluator:
         half-open pixels x0, y0, x1, y1; `correct` bool [B], whether the image is classified right,
         is given for every batch or for none. Raises ValueError for anything else.
         """
-        masks = np.asarray(masks, np.float32)
+        masks = checked_masks(np.asarray(masks, np.float32))
         boxes = checked_boxes(boxes, masks)
         if correct is not None and np.shape(correct) != (len(masks),):
             raise ValueError(

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from casm_tf.evaluation.checks import checked_masks
+
 
 class MaskStatistics:
     """Statistics of masks m over all the images seen.
@@ -23,13 +25,8 @@ class MaskStatistics:
 
     def accumulate(self, masks):
         """Take in a batch of masks, float [B, H, W] in [0, 1]; ValueError for anything else."""
-        masks = np.asarray(masks, np.float64)
-        if masks.ndim != 3:
-            raise ValueError(f"masks are [batch, height, width]; found shape {list(masks.shape)}")
-        for mask in masks:
+        for mask in checked_masks(np.asarray(masks, np.float64)):
             mean = float(mask.mean())
-            if not 0 <= mean <= 1:
-                raise ValueError(f"a mask's values are in [0, 1]; found a mean of {mean}")
             self._images += 1
             # Welford's update: the difference of two large sums would lose digits.
             deviation = mean - self._mean
