@@ -161,4 +161,4 @@ def test_the_names_of_a_batch_are_those_of_its_pictures(tiny):
     examples = tfds.as_numpy(tiny.builder.as_dataset(split="train", read_config=read))
     label_of = {example["tfds_id"].decode(): example["label"] for example in examples}
     assert [[label_of[name] for name in batch] for batch in names] == expected
-    assert len(set(names[0] + names[1])) > 90
+    assert len(set(names[0][:28])) == 28  # 128 pictures an epoch
