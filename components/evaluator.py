@@ -34,7 +34,7 @@ from casm_tf import (
     run_directory,
 )
 from casm_tf.comparison import COMPARED, Comparison, Method
-from casm_tf.data import input_pipeline, views
+from casm_tf.data import damage, input_pipeline, views
 
 FLAGS = flags.FLAGS
 
@@ -133,7 +133,11 @@ def main():
         *(dataset, methods | compared, model, before, observers),
         *(FLAGS.alpha, FLAGS.perturbation_steps),
     )
-    with program.blaming("run_dir", ValueError):
+    with (
+        program.blaming("run_dir", ValueError),
+        program.blaming("data_dir", damage.DamagedFileError),
+        damage.naming_files(dataset),
+    ):
         batches = input_pipeline.evaluation_batches(
             dataset, FLAGS.split, FLAGS.batch_size, FLAGS.protocol, FLAGS.resize
         )

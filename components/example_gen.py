@@ -23,7 +23,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tqdm import tqdm
 
 from casm_tf import examples, files, program
-from casm_tf.data import datasets
+from casm_tf.data import damage, datasets
 
 FLAGS = flags.FLAGS
 
@@ -55,7 +55,8 @@ def main():
 
     splits = dataset.builder.info.splits
     for split in splits:
-        statistics = _statistics(dataset, split)
+        with program.blaming("data_dir", damage.DamagedFileError), damage.naming_files(dataset):
+            statistics = _statistics(dataset, split)
         path = statistics_dir / f"Split-{split}" / "FeatureStats.pb"
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as unfinished:

@@ -24,7 +24,7 @@ from absl import flags
 
 import casm_tf.networks
 from casm_tf import blessing, examples, export, files, program, run_directory
-from casm_tf.data import input_pipeline
+from casm_tf.data import damage, input_pipeline
 
 FLAGS = flags.FLAGS
 
@@ -72,16 +72,21 @@ def main():
             precision=FLAGS.precision,
         )
 
-    reason = _reason_against(path, model, dataset)
+    with (
+        program.blaming("data_dir", damage.DamagedFileError),
+        damage.naming_files(dataset),
+    ):
+        batches = input_pipeline.evaluation_batches(dataset, "test", FLAGS.images)
+        images = next(iter(batches))["images"]
+    reason = _reason_against(path, model, dataset, images)
     blessing.write(FLAGS.blessing, not reason, prefix="INFRA_")
     print(f"made  {path}")
     print(f"not blessed: {reason}" if reason else "blessed")
 
 
-def _reason_against(path, model, dataset):
+def _reason_against(path, model, dataset, images):
     """What is wrong with the exported model, or None."""
-    batch = next(iter(input_pipeline.evaluation_batches(dataset, "test", FLAGS.images)))
-    pixels = dataset.denormalise(batch["images"])
+    pixels = dataset.denormalise(images)
     expected = model(dataset.normalise(tf.constant(pixels)), training=False)["mask"]
     with tempfile.TemporaryDirectory() as directory:
         pictures = pathlib.Path(directory) / "pictures.npz"

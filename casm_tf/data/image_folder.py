@@ -13,7 +13,7 @@ import cv2
 import tensorflow_datasets as tfds
 
 from casm_tf import files
-from casm_tf.data import annotations, pictures
+from casm_tf.data import annotations, damage, pictures
 
 # What ImageNet's training pictures have, and what every network trained on it expects.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -93,7 +93,8 @@ def prepared(tree, data_dir=None):
     which is most of the work; one that another process is at is waited for. Raises ValueError where
     more than 1% of the pictures cannot be read.
     """
-    builder = ImageFolder(config=tree, data_dir=data_dir)
+    with damage.naming_description(f"image_folder/{tree.name}", data_dir):
+        builder = ImageFolder(config=tree, data_dir=data_dir)
     directory = pathlib.Path(builder.data_dir)
     if not directory.exists():
         directory.parent.mkdir(parents=True, exist_ok=True)
