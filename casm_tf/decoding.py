@@ -9,7 +9,7 @@ _EXIF_SEARCHED_BYTES = 2**16
 _ORIENTATION = 0x0112  # EXIF's tag
 
 
-def squashed(data, image_size, max_pixels=None):
+def squashed(data, image_size):
     """A JPEG's or PNG's bytes -> float32 [image_size, image_size, 3], 0 to 255.
 
     The whole picture is made square, every pixel being looked at (`views.evaluation_view`'s
@@ -18,10 +18,10 @@ def squashed(data, image_size, max_pixels=None):
     cut off.
 
     InvalidArgumentError, when it runs, for what is not a whole JPEG or PNG (also a GIF and the
-    empty string) or has more than `max_pixels`, by default Pillow's limit of 89 million.
+    empty string) or has more pixels than Pillow's limit, MAX_IMAGE_PIXELS, when this is traced.
     """
     size = (image_size, image_size)
-    max_pixels = max_pixels or Image.MAX_IMAGE_PIXELS
+    max_pixels = Image.MAX_IMAGE_PIXELS
 
     def of_jpeg():
         height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(data))

@@ -22,7 +22,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tqdm import tqdm
 
-from casm_tf import examples, files, program
+from casm_tf import examples, files, limits, program
 from casm_tf.data import damage, datasets
 
 FLAGS = flags.FLAGS
@@ -35,11 +35,14 @@ flags.DEFINE_string("data_dir", None, "Where TFDS keeps data sets; by default in
 flags.DEFINE_string("examples", None, "For examples.json.", required=True)
 flags.DEFINE_string("statistics", None, "For the splits' statistics.", required=True)
 flags.DEFINE_string("schema", None, "For the schema.", required=True)
+for _name in ("max_pixels", "max_xml_bytes"):
+    flags.declare_key_flag(_name)
 
 _SETTINGS = ("dataset", "data_dir", "image_dir", "boxes", "masks")
 
 
 def main():
+    limits.apply()
     examples_dir, statistics_dir, schema_dir = (
         pathlib.Path(FLAGS[name].value) for name in ("examples", "statistics", "schema")
     )

@@ -197,9 +197,9 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
     def _report(self):
         """Write skipped.txt; raise ValueError where too much is bad."""
         total = sum(map(len, self.builder_config.pictures.values()))
-        lines = [f"{name}: {reason}\n" for name, reason in sorted(self._bad.items())]
+        lines = [f"{name}: {reason}" for name, reason in sorted(self._bad.items())]
         lines += [
-            f"{name}: {count} boxes left out: inverted, or wholly outside\n"
+            f"{name}: {count} boxes left out: inverted, or wholly outside"
             for name, count in sorted(self._without_area.items())
         ]
         path = pathlib.Path(self.data_dir).parent / "skipped.txt"
@@ -207,7 +207,8 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
         if not lines:
             return
         with files.replacing(path) as unfinished:
-            unfinished.write_text("".join(lines), encoding="utf-8")
+            text = "".join(f"{files.printable(line)}\n" for line in lines)
+            unfinished.write_text(text, encoding="utf-8")
         found = f"{len(self._bad)} of {total} pictures in {self.builder_config.image_dir}"
         if len(self._bad) > _LARGEST_BAD_SHARE * total:
             raise ValueError(f"{found} cannot be read, more than 1%: {path} lists them")
