@@ -12,7 +12,7 @@ import h5py
 import keras
 import numpy as np
 
-from casm_tf import figures, networks, objectives
+from casm_tf import archives, figures, networks, objectives
 from casm_tf.localization import binarize
 
 _FORMS = "ARCHITECTURE:FILE, keras.applications.NAME:FILE or a .keras file"
@@ -120,12 +120,7 @@ def _logits(model):
 
 def _saved(path, dataset):
     """The model of a .keras file, if it is one for images and classes like the data set's."""
-    if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises what the file's contents lead it to.
-        raise ValueError(f"{path} is not a whole model in Keras's format") from error
+    model = archives.load_keras(path)
     shape = list(getattr(getattr(model, "input", None), "shape", ()))[1:]
     size = dataset.image_size
     if len(shape) != 3 or any(

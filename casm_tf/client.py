@@ -22,6 +22,9 @@ from PIL import Image
 
 _OUTPUTS = ("mask", "box", "probabilities", "label")
 _SIGNATURE = "mask_png_bytes"
+# A server is not to fill the memory: for what it may want, and what it may send.
+_LARGEST_SIZE = 2**12  # pixels a side
+_LARGEST_ANSWER = 2**26  # bytes; a hundred thousand a picture are usual
 _SECONDS = 60  # a server has for an answer
 
 
@@ -57,7 +60,7 @@ class LocalModel:
             raise ValueError(f"{path} has no saved_model.pb; expected {hint}")
         try:
             self._model = tf.saved_model.load(str(path))  # has to live as long as its signatures
-        except (tf.errors.OpError, OSError, ValueError) as error:
+        except Exception as error:  # TensorFlow raises what a broken file leads it to.
             raise ValueError(f"{path} is not whole: {error}") from error
         self._signature = self._model.signatures.get("serving_default")
         if self._signature is None or not set(_OUTPUTS) <= set(self._signature.structured_outputs):
@@ -80,9 +83,9 @@ class RestModel:
         try:
             signatures = self._ask("/metadata")["metadata"]["signature_def"]["signature_def"]
             sizes = signatures["serving_default"]["inputs"]["images"]["tensor_shape"]["dim"]
-            self.image_size = int(sizes[1]["size"])
+            self.image_size = _checked_size(int(sizes[1]["size"]))
             signatures[_SIGNATURE]
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{address} is no mask model of components.pusher") from error
 
     def predict(self, images):
@@ -92,20 +95,23 @@ class RestModel:
         with _expecting_masks(self._address):
             predictions = answer["predictions"]
             masks = [base64.b64decode(row["mask_png_bytes"]["b64"]) for row in predictions]
-            return {
-                "mask": _masks(masks, images),
-                "box": np.array([row["box"] for row in predictions]),
-                "probabilities": np.array([row["probabilities"] for row in predictions]),
-                "label": [row["label"] for row in predictions],
-            }
+            rows = {name: [row[name] for row in predictions] for name in _OUTPUTS[1:]}
+            return _checked(rows, masks, images)
 
     def _ask(self, path, data=None):
         try:
             with urllib.request.urlopen(self._address + path, data, timeout=_SECONDS) as answer:
-                return json.loads(answer.read())
+                body = answer.read(_LARGEST_ANSWER + 1)
+                if len(body) > _LARGEST_ANSWER:
+                    raise ServerError(f"{self._address} answers more than {_LARGEST_ANSWER} bytes")
+                if answer.length:  # of which read() with a limit says nothing
+                    raise http.client.IncompleteRead(body, answer.length)
+            return json.loads(body)
         except urllib.error.HTTPError as error:
-            raise ServerError(f"{self._address}: {error.code}: {_reason(error.read())}") from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise ServerError(
+                f"{self._address}: {error.code}: {_reason(error.read(_LARGEST_ANSWER))}"
+            ) from error
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise ServerError(f"{self._address} does not answer: {reason}") from error
 
@@ -127,7 +133,7 @@ class GrpcModel:
             raise ValueError(f"expected grpc://HOST:PORT/NAME; found {address}")
         self._error, self._request = grpc.RpcError, predict_pb2.PredictRequest
         channel = grpc.insecure_channel(
-            parts.netloc, options=[("grpc.max_receive_message_length", -1)]
+            parts.netloc, options=[("grpc.max_receive_message_length", _LARGEST_ANSWER)]
         )
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         request = get_model_metadata_pb2.GetModelMetadataRequest()
@@ -138,7 +144,10 @@ class GrpcModel:
         inputs = found.signature_def["serving_default"].inputs
         if _SIGNATURE not in found.signature_def or "images" not in inputs:
             raise ValueError(f"{address} is no mask model of components.pusher")
-        self.image_size = inputs["images"].tensor_shape.dim[1].size
+        try:
+            self.image_size = _checked_size(inputs["images"].tensor_shape.dim[1].size)
+        except (IndexError, ValueError) as error:
+            raise ValueError(f"{address} is no mask model of components.pusher") from error
 
     def predict(self, images):
         request = self._request()
@@ -148,12 +157,8 @@ class GrpcModel:
         outputs = self._ask(self._service.Predict, request).outputs
         with _expecting_masks(self._address):
             found = {name: tf.make_ndarray(tensor) for name, tensor in outputs.items()}
-            return {
-                "mask": _masks(found["mask_png_bytes"], images),
-                "box": found["box"],
-                "probabilities": found["probabilities"],
-                "label": [label.decode() for label in found["label"]],
-            }
+            rows = {**found, "label": [label.decode() for label in found["label"]]}
+            return _checked(rows, found["mask_png_bytes"], images)
 
     def _ask(self, method, request):
         try:
@@ -166,7 +171,7 @@ def _reason(body):
     """What a server's answer says: TensorFlow Serving's {"error": ...}, or its beginning."""
     try:
         return json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return body[:200].decode(errors="replace")
 
 
@@ -184,9 +189,37 @@ def _expecting_masks(address):
         raise ServerError(f"{address} gave no answer of a mask model for each picture") from error
 
 
-def _masks(pngs, images):
-    """Grey PNGs, one an image -> float32 [B, S, S, 1] in [0, 1]."""
-    masks = np.stack([np.asarray(Image.open(io.BytesIO(png)), np.float32) for png in pngs])
-    if masks.shape != images.shape[:3]:
-        raise ValueError(f"masks {masks.shape} of images {images.shape}")
-    return masks[..., None] / 255
+def _checked_size(size):
+    if not 0 < size <= _LARGEST_SIZE:
+        raise ValueError(f"a size of {size}")
+    return size
+
+
+def _checked(rows, pngs, images):
+    """What a model's predict gives, of a server's rows and its masks as grey PNGs, one an image.
+
+    Raises ValueError, or anything else, for what does not fit the images.
+    """
+    count, *size = images.shape[:3]
+    box, probabilities = (np.array(rows[name], np.float32) for name in _OUTPUTS[1:3])
+    labels = rows["label"]
+    shares = np.concatenate([box, probabilities], axis=1)
+    if not len(pngs) == len(box) == len(labels) == count or box.shape[1] != 4:
+        raise ValueError(f"{len(pngs)} masks, {len(box)} boxes of {count} images")
+    if not probabilities.size or not all(isinstance(label, str) for label in labels):
+        raise ValueError("pictures without a class")
+    if not (shares.min() >= -1e-4 and shares.max() <= 1 + 1e-4):
+        raise ValueError("a box or a probability outside of 0 to 1")
+    return {
+        "mask": np.stack([_mask(png, size) for png in pngs])[..., None] / 255,
+        "box": box,
+        "probabilities": probabilities,
+        "label": labels,
+    }
+
+
+def _mask(png, size):
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+        if (image.mode, [image.height, image.width]) != ("L", size):
+            raise ValueError(f"a mask of mode {image.mode} and size {image.size}")
+        return np.asarray(image, np.float32)

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from absl import flags
 
-from casm_tf import files, networks, program
+from casm_tf import archives, files, limits, networks, program
 
 FLAGS = flags.FLAGS
 
@@ -42,6 +42,7 @@ _TORCH_VARIABLES = {
 
 
 def main():
+    limits.apply()
     source, output = pathlib.Path(FLAGS.weights), pathlib.Path(FLAGS.output)
     architecture = FLAGS.architecture
     with program.blaming("weights", (ValueError, OSError, ImportError)):
@@ -197,14 +198,15 @@ def read_torch(path):
     """
     try:
         if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file as load
+            from safetensors.numpy import load_file
         else:
             from torch import load, serialization
     except ImportError as error:
         raise ImportError(f"for {path}: pip install 'casm_tf[convert]' ({error})") from error
+    archives.check_zip(path)
     try:
         if path.suffix == ".safetensors":
-            return load(path)
+            return load_file(path)
         # The original saves its command's arguments too; a Namespace does nothing.
         with serialization.safe_globals([argparse.Namespace]):
             return load(path, map_location="cpu", weights_only=True)
@@ -217,26 +219,30 @@ def read_torch(path):
 def read_keras(path):
     """{layer/variable: float32 numpy array} of a .h5 or .weights.h5 file of Keras's ResNet50.
 
-    Raises OSError for a file that is not whole HDF5.
+    Raises OSError for a file that is not whole HDF5, ValueError for one that unpacks to more than
+    `archives.MAX_BYTES`.
     """
-    arrays = {}
+    arrays, size = {}, 0
 
-    def take(path, item):
+    def take(name, item):
+        nonlocal size
         if isinstance(item, h5py.Dataset):
-            *_, layer, variable = f"/{path}".split("/")
+            size += 4 * item.size
+            archives.check_size(path, size)
+            *_, layer, variable = f"/{name}".split("/")
             if layer == "vars":  # .weights.h5 numbers them; the layer's name stands beside them
-                layer = item.parent.attrs.get("name", path)
+                layer = item.parent.attrs.get("name", name)
                 names = _NORMALIZATION if len(item.parent) == 4 else ("kernel", "bias")
                 variable = dict(zip("0123", names, strict=False)).get(variable, variable)
             layer = "predictions" if layer == "probs" else layer  # its name in keras_applications
-            name = f"{layer}/{variable.removesuffix(':0')}"
+            short = f"{layer}/{variable.removesuffix(':0')}"
             # An optimizer's arrays may be called as the weights; they come later.
-            arrays[path if name in arrays else name] = np.asarray(item, np.float32)
+            arrays[name if short in arrays else short] = np.asarray(item, np.float32)
 
     try:
         with h5py.File(path) as file:
             file.visititems(take)
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise OSError(f"{path} is to be a whole HDF5 file") from error
     return arrays
 
@@ -277,4 +283,5 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "output", None, "The .weights.h5 file, or for the original the directory.", required=True
     )
+    flags.declare_key_flag("max_model_bytes")
     program.run(main)

@@ -3,7 +3,6 @@
 import tensorflow as tf
 from PIL import Image
 
-_MAX_PIXELS = Image.MAX_IMAGE_PIXELS  # as `data.pictures` takes
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 33  # up to the end of its first chunk, which has the size
 _EXIF_SEARCHED_BYTES = 2**16
@@ -19,13 +18,14 @@ def squashed(data, image_size):
     cut off.
 
     InvalidArgumentError, when it runs, for what is not a whole JPEG or PNG (also a GIF and the
-    empty string) or has more pixels than Pillow's limit of 89 million.
+    empty string) or has more pixels than Pillow's limit, MAX_IMAGE_PIXELS, when this is traced.
     """
     size = (image_size, image_size)
+    max_pixels = Image.MAX_IMAGE_PIXELS
 
     def of_jpeg():
         height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(data))
-        with tf.control_dependencies([_assert_not_too_large(height, width)]):
+        with tf.control_dependencies([_assert_not_too_large(height, width, max_pixels)]):
             image = tf.io.decode_jpeg(data, channels=3)
         # The square is turned, not the picture: that is the same, and less to move.
         return _upright(tf.image.resize(image, size, antialias=True), _orientation(data))
@@ -34,7 +34,7 @@ def squashed(data, image_size):
         width, height = tf.unstack(
             tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False), 2
         )
-        with tf.control_dependencies([_assert_not_too_large(height, width)]):
+        with tf.control_dependencies([_assert_not_too_large(height, width, max_pixels)]):
             image = tf.io.decode_png(data, channels=4, dtype=tf.uint16)
         color, opacity = tf.split(tf.cast(image, tf.float32), (3, 1), axis=-1)
         opacity /= 65535
@@ -53,9 +53,9 @@ def squashed(data, image_size):
     return tf.ensure_shape(image, (*size, 3))
 
 
-def _assert_not_too_large(height, width):
-    few = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= _MAX_PIXELS
-    message = f"expected a picture of at most {_MAX_PIXELS} pixels; height and width found:"
+def _assert_not_too_large(height, width, max_pixels):
+    few = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= max_pixels
+    message = f"expected a picture of at most {max_pixels} pixels; height and width found:"
     return tf.debugging.Assert(few, [message, height, width])
 
 

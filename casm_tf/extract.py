@@ -1,7 +1,8 @@
 """Masks of your pictures: python -m casm_tf.extract --model=serving/casm/1 PHOTO.jpg FOLDER '*.png'
 
 The model is a directory or a server's: --model=http://localhost:8501/v1/models/casm (REST) or
-grpc://localhost:8500/casm. Takes picture files, folders (with what is in their folders) and globs.
+grpc://localhost:8500/casm. The directory is a SavedModel, which is a program: take it from trusted
+places only. Takes picture files, folders (with what is in their folders) and globs.
 For each picture it leaves three files in --output, in folders like those they were found in:
 
     NAME.mask.png      the mask at the picture's size, white = salient
@@ -30,7 +31,7 @@ from absl import flags
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from casm_tf import client, files, program
+from casm_tf import client, files, limits, program
 from casm_tf.data import pictures
 
 FLAGS = flags.FLAGS
@@ -40,6 +41,7 @@ _TINT, _BOX_COLOR = "#E69F00", "#56B4E9"  # as in casm_tf.figures
 
 
 def main(arguments):
+    limits.apply()
     output = pathlib.Path(FLAGS.output)
     try:
         chosen = find(arguments)
@@ -69,7 +71,7 @@ def main(arguments):
                     tqdm.write(line, file=sys.stdout)
                 except ValueError as error:
                     unreadable += 1
-                    tqdm.write(f"{path}: {error}", file=sys.stderr)
+                    tqdm.write(files.printable(f"{path}: {error}"), file=sys.stderr)
                 progress.update()
     written = len(chosen) - unreadable
     print(f"made  a mask, an overlay and a cut-out of {written} in {output}", file=sys.stderr)
@@ -210,6 +212,8 @@ def _named(argument):
         root = pathlib.Path(*parts[: wild[0]])
         found = root.glob(str(pathlib.Path(*parts[wild[0] :])))
     pairs = [(path, path.relative_to(root)) for path in sorted(found) if _is_picture(path)]
+    if any(".." in relative.parts for _, relative in pairs):
+        raise ValueError(f"{argument}: expected no .. behind a wildcard")
     if not pairs:
         raise ValueError(f"there is no picture in {argument}")
     return pairs
@@ -235,4 +239,5 @@ if __name__ == "__main__":
     )
     flags.DEFINE_string("output", "masks", "The directory for what is written.")
     flags.DEFINE_integer("batch_size", 16, "Pictures a forward pass.", lower_bound=1)
+    flags.declare_key_flag("max_pixels")
     program.run(main, takes_arguments=True)

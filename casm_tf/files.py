@@ -20,6 +20,14 @@ def replacing(path):
         temporary.unlink(missing_ok=True)
 
 
+def printable(path):
+    """A path as text on one line of a terminal or list: what cannot be printed is escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in str(path)
+    )
+
+
 def check_writable(path):
     """Raise OSError unless the directory `path` can be made and written in; leaves no trace."""
     ancestor = pathlib.Path(path).absolute()

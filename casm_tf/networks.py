@@ -113,7 +113,9 @@ def load_weights(model, path):
         # Keras only warns of layers that it passed over.
         with warnings.catch_warnings(action="error", category=UserWarning):
             model.load_weights(path)
-    except (ValueError, KeyError, UserWarning) as error:
+    except OSError as error:
+        raise OSError(f"{path} is not a whole HDF5 file: {error}") from error
+    except (ValueError, KeyError, TypeError, RuntimeError, UserWarning) as error:
         # Keras's own message prints the weights.
         raise ValueError(f"{path} does not hold the weights of a {model.name}") from error
 

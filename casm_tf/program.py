@@ -6,6 +6,8 @@ import sys
 
 from absl import app, flags, logging
 
+from casm_tf import files
+
 
 class UserError(Exception):
     """A mistake of the user's: names the flag or file, what was found and what is expected."""
@@ -59,5 +61,5 @@ def _without_arguments(main):
 
 def _refuse(error):
     name = pathlib.Path(sys.argv[0]).stem
-    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{name}: {files.printable(' '.join(str(error).split()))}", file=sys.stderr)
     sys.exit(2)

@@ -18,6 +18,7 @@ from absl import flags
 from casm_tf import (
     figures,
     files,
+    limits,
     networks,
     objectives,
     program,
@@ -26,7 +27,7 @@ from casm_tf import (
     training,
 )
 from casm_tf.casm import CASM
-from casm_tf.data import input_pipeline
+from casm_tf.data import damage, input_pipeline
 from casm_tf.pretraining import Pretraining
 from casm_tf.thinning import Snapshots, Thinning
 
@@ -238,10 +239,14 @@ flags.DEFINE_integer(
 _CHANGEABLE = {"run_dir", "data_dir", "strategy", "checkpoint_every", "validate_every"}
 _CHANGEABLE |= {"refused_in_a_row"}
 
+for _name in ("max_pixels", "max_xml_bytes"):
+    flags.declare_key_flag(_name)
+
 _stop_asked = []  # the signal that asked for it
 
 
 def main():
+    limits.apply()
     run_dir = pathlib.Path(FLAGS.run_dir)
     with program.blaming("run_dir"):
         run_directory.check_same(run_dir, _flags_in_force(), _CHANGEABLE)
@@ -286,7 +291,11 @@ def main():
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ask_to_stop)
     try:
-        with program.blaming("run_dir", OSError):
+        with (
+            program.blaming("run_dir", OSError),
+            program.blaming("data_dir", damage.DamagedFileError),
+            damage.naming_files(dataset),
+        ):
             if strategies.is_chief(strategy):
                 _run_as_chief(classifier, thinning, dataset, strategy, run_dir)
             else:

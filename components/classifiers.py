@@ -17,7 +17,7 @@ import keras
 from absl import flags
 
 from casm_tf import files, program, run_directory, small_classifiers
-from casm_tf.data import input_pipeline
+from casm_tf.data import damage, input_pipeline
 
 FLAGS = flags.FLAGS
 
@@ -66,7 +66,8 @@ def main():
             continue
         keras.utils.set_random_seed(FLAGS.seed + added)
         model = network(dataset.image_size, len(dataset.labels))
-        scores[name] = _train(model, dataset, FLAGS.seed + added)
+        with program.blaming("data_dir", damage.DamagedFileError), damage.naming_files(dataset):
+            scores[name] = _train(model, dataset, FLAGS.seed + added)
         with files.replacing(paths[name]) as path:
             model.save(path)
         with files.replacing(scores_path) as path:

@@ -17,24 +17,25 @@ import casm_tf.quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 
-import keras
 from absl import flags
 from tqdm import tqdm
 
 from casm_tf import (
+    archives,
     blessing,
     classifiers,
     evaluation_table,
     examples,
     figures,
     files,
+    limits,
     networks,
     program,
     report,
     run_directory,
 )
 from casm_tf.comparison import COMPARED, Comparison, Method
-from casm_tf.data import input_pipeline, views
+from casm_tf.data import damage, input_pipeline, views
 
 FLAGS = flags.FLAGS
 
@@ -92,12 +93,15 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "margin", 0.02, "How much worse than it LE, F1 and accuracy may be.", lower_bound=0
 )
+for _name in ("max_xml_bytes", "max_model_bytes"):
+    flags.declare_key_flag(_name)
 
 _FIGURE_COLUMNS = 7
 _OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")
 
 
 def main():
+    limits.apply()
     run_dir = pathlib.Path(FLAGS.run_dir)
     output_dir = pathlib.Path(FLAGS.output_dir or run_dir)
     with program.blaming("run_dir"):
@@ -133,7 +137,11 @@ def main():
         *(dataset, methods | compared, model, before, observers),
         *(FLAGS.alpha, FLAGS.perturbation_steps),
     )
-    with program.blaming("run_dir", ValueError):
+    with (
+        program.blaming("run_dir", ValueError),
+        program.blaming("data_dir", damage.DamagedFileError),
+        damage.naming_files(dataset),
+    ):
         batches = input_pipeline.evaluation_batches(
             dataset, FLAGS.split, FLAGS.batch_size, FLAGS.protocol, FLAGS.resize
         )
@@ -173,15 +181,17 @@ def main():
     print(f"made  evaluation.json, comparison.json, figure.png and report.html in {output_dir}")
     print(f"next  open {output_dir / 'report.html'} in a browser")
     if FLAGS.blessing:
-        limits = {"LE": FLAGS.max_le, "F1": FLAGS.min_f1, "top1": FLAGS.min_top1}
-        reasons = blessing.reasons_against(results["casm"], limits, baseline, FLAGS.margin)
+        worst = {"LE": FLAGS.max_le, "F1": FLAGS.min_f1, "top1": FLAGS.min_top1}
+        reasons = blessing.reasons_against(results["casm"], worst, baseline, FLAGS.margin)
         blessing.write(FLAGS.blessing, not reasons)
         print(f"not blessed: {'; '.join(reasons)}" if reasons else "blessed")
 
 
 def _mask_model(run_dir, dataset):
     """A run's model.keras. Raises ValueError where it is for other images or classes."""
-    model = keras.models.load_model(pathlib.Path(run_dir) / "model.keras", compile=False)
+    model = archives.load_keras(pathlib.Path(run_dir) / "model.keras")
+    if not isinstance(model.output, dict) or not {"mask", "logits"} <= set(model.output):
+        raise ValueError(f"{run_dir}/model.keras is no mask model of casm_tf.train")
     found = model.input_shape[1], model.output["logits"].shape[1]
     expected = dataset.image_size, len(dataset.labels)
     if found != expected:

@@ -22,8 +22,8 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tqdm import tqdm
 
-from casm_tf import examples, files, program
-from casm_tf.data import datasets
+from casm_tf import examples, files, limits, program
+from casm_tf.data import damage, datasets
 
 FLAGS = flags.FLAGS
 
@@ -35,11 +35,14 @@ flags.DEFINE_string("data_dir", None, "Where TFDS keeps data sets; by default in
 flags.DEFINE_string("examples", None, "For examples.json.", required=True)
 flags.DEFINE_string("statistics", None, "For the splits' statistics.", required=True)
 flags.DEFINE_string("schema", None, "For the schema.", required=True)
+for _name in ("max_pixels", "max_xml_bytes"):
+    flags.declare_key_flag(_name)
 
 _SETTINGS = ("dataset", "data_dir", "image_dir", "boxes", "masks")
 
 
 def main():
+    limits.apply()
     examples_dir, statistics_dir, schema_dir = (
         pathlib.Path(FLAGS[name].value) for name in ("examples", "statistics", "schema")
     )
@@ -55,7 +58,8 @@ def main():
 
     splits = dataset.builder.info.splits
     for split in splits:
-        statistics = _statistics(dataset, split)
+        with program.blaming("data_dir", damage.DamagedFileError), damage.naming_files(dataset):
+            statistics = _statistics(dataset, split)
         path = statistics_dir / f"Split-{split}" / "FeatureStats.pb"
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as unfinished:

@@ -5,6 +5,9 @@ the loader and the session that TensorFlow Serving is built on (casm_tf/serving_
 answers the requests it is to be warmed up with, and its masks of test pictures are compared with
 the trained model's. Leaves the SavedModel in --model/casm/1 and INFRA_BLESSED or INFRA_NOT_BLESSED
 in --blessing.
+
+A SavedModel is a program, to be loaded from trusted places only. The one that is loaded here is
+made here, of a run's model.keras, which is loaded without running what it may hold.
 """
 
 import json
@@ -17,14 +20,12 @@ import casm_tf.quiet
 
 # isort: split
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
-import casm_tf.networks
-from casm_tf import blessing, examples, export, files, program, run_directory
-from casm_tf.data import input_pipeline
+from casm_tf import archives, blessing, examples, export, files, limits, program, run_directory
+from casm_tf.data import damage, input_pipeline
 
 FLAGS = flags.FLAGS
 
@@ -47,16 +48,19 @@ flags.DEFINE_float(
     "How far a mask's values may be from the trained model's; by default 1e-4, in bfloat16 0.2.",
     lower_bound=0,
 )
+for _name in ("max_pixels", "max_model_bytes"):
+    flags.declare_key_flag(_name)
 
 
 def main():
+    limits.apply()
     run_dir = pathlib.Path(FLAGS.run_dir)
     for name in ("model", "blessing"):
         with program.blaming(name):
             files.check_writable(FLAGS[name].value)
     with program.blaming("run_dir"):
         run = run_directory.read(run_dir)
-        model = keras.models.load_model(run_dir / "model.keras", compile=False)
+        model = archives.load_keras(run_dir / "model.keras")
     metrics = {}
     if FLAGS.evaluation:
         with program.blaming("evaluation"):
@@ -72,16 +76,21 @@ def main():
             precision=FLAGS.precision,
         )
 
-    reason = _reason_against(path, model, dataset)
+    with (
+        program.blaming("data_dir", damage.DamagedFileError),
+        damage.naming_files(dataset),
+    ):
+        batches = input_pipeline.evaluation_batches(dataset, "test", FLAGS.images)
+        images = next(iter(batches))["images"]
+    reason = _reason_against(path, model, dataset, images)
     blessing.write(FLAGS.blessing, not reason, prefix="INFRA_")
     print(f"made  {path}")
     print(f"not blessed: {reason}" if reason else "blessed")
 
 
-def _reason_against(path, model, dataset):
+def _reason_against(path, model, dataset, images):
     """What is wrong with the exported model, or None."""
-    batch = next(iter(input_pipeline.evaluation_batches(dataset, "test", FLAGS.images)))
-    pixels = dataset.denormalise(batch["images"])
+    pixels = dataset.denormalise(images)
     expected = model(dataset.normalise(tf.constant(pixels)), training=False)["mask"]
     with tempfile.TemporaryDirectory() as directory:
         pictures = pathlib.Path(directory) / "pictures.npz"

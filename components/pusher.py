@@ -12,15 +12,13 @@ not there.
 
 import pathlib
 
-import casm_tf.quiet
+import casm_tf.quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 
-import keras
 from absl import flags
 
-import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
-from casm_tf import blessing, export, files, program, run_directory, server_config
+from casm_tf import archives, blessing, export, files, limits, program, run_directory, server_config
 from casm_tf.data import input_pipeline
 
 FLAGS = flags.FLAGS
@@ -45,11 +43,14 @@ flags.DEFINE_enum(
 flags.DEFINE_string("blessing", None, "The evaluator's, without which nothing is pushed.")
 flags.DEFINE_string("infra_blessing", None, "The infra_validator's, the same.")
 flags.DEFINE_string("pushed_model", None, "A link to the pushed version is made there.")
+for _name in ("max_pixels", "max_model_bytes"):
+    flags.declare_key_flag(_name)
 
 _NAME = "casm"  # under which it is served
 
 
 def main():
+    limits.apply()
     if (FLAGS.run_dir is None) == (FLAGS.model is None):
         raise program.UserError("takes --run_dir or --model")
     if FLAGS.model and not FLAGS["precision"].using_default_value:
@@ -84,7 +85,7 @@ def main():
 def _export(run_dir, directory):
     with program.blaming("run_dir"):
         run = run_directory.read(run_dir)
-        model = keras.models.load_model(run_dir / "model.keras", compile=False)
+        model = archives.load_keras(run_dir / "model.keras")
         was_scored = (run_dir / "evaluation.json").exists()
         metrics = blessing.metrics_of(run_dir) if was_scored else {}
     with program.blaming("data_dir"):

@@ -5,11 +5,13 @@ import http.server
 import io
 import json
 import pathlib
+import struct
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
+import zlib
 
 import exports
 import numpy as np
@@ -228,10 +230,10 @@ def test_the_programs_mistakes_are_one_line(model, message, ports, tmp_path):
 class Other(http.server.BaseHTTPRequestHandler):
     """A server whose metadata are a mask model's and whose predictions are not."""
 
-    answer, missing = {}, 0
+    answer, missing, size = {}, 0, 32
 
     def do_GET(self):
-        shape = {"dim": [{"size": str(size)} for size in (-1, 32, 32, 3)]}
+        shape = {"dim": [{"size": str(size)} for size in (-1, self.size, self.size, 3)]}
         signatures = {
             "serving_default": {"inputs": {"images": {"tensor_shape": shape}}},
             "mask_png_bytes": {},
@@ -298,3 +300,54 @@ def test_a_server_that_fails_in_the_middle_is_one_line_with_the_pictures(other, 
 def test_a_host_that_is_none_is_an_error_of_the_address(host):
     with pytest.raises(client.ServerError, match="does not answer"):
         client.open_model(f"http://{host}/v1/models/casm")
+
+
+def _row(**changes):
+    png = io.BytesIO()
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(png, "PNG")
+    row = {"box": [0, 0, 1, 1], "probabilities": [1.0], "label": "cat"}
+    return row | {"mask_png_bytes": {"b64": base64.b64encode(png.getvalue()).decode()}} | changes
+
+
+def _large_png():
+    """A few bytes that say they are a picture of 50,000 x 50,000 pixels."""
+    png = bytearray(base64.b64decode(_row()["mask_png_bytes"]["b64"]))
+    png[16:24] = struct.pack(">II", 50_000, 50_000)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    return {"b64": base64.b64encode(png).decode()}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"mask_png_bytes": _large_png()},
+        {"box": [0, 0, 1, float("nan")]},
+        {"box": [0, 0, 1e9, 1]},
+        {"box": [0, 0, 1]},
+        {"probabilities": ["a"]},
+        {"probabilities": []},
+        {"label": None},
+    ],
+)
+def test_rows_that_no_mask_model_gives_are_the_servers_error(row, other, monkeypatch):
+    model, images = client.open_model(other), np.zeros((1, 32, 32, 3), np.uint8)
+    monkeypatch.setattr(Other, "answer", {"predictions": [_row()]})
+    assert model.predict(images)["label"] == ["cat"]
+    monkeypatch.setattr(Other, "answer", {"predictions": [_row(**row)]})
+    with pytest.raises(client.ServerError, match="no answer of a mask model"):
+        model.predict(images)
+
+
+def test_an_answer_without_end_is_refused(other, monkeypatch):
+    model = client.open_model(other)
+    monkeypatch.setattr(client, "_LARGEST_ANSWER", 1000)
+    monkeypatch.setattr(Other, "answer", {"predictions": [_row()], "more": "a" * 1000})
+    with pytest.raises(client.ServerError, match="more than 1000 bytes"):
+        model.predict(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize("size", [0, 10**9])
+def test_a_server_that_wants_pictures_of_no_possible_size_is_refused(size, other, monkeypatch):
+    monkeypatch.setattr(Other, "size", size)
+    with pytest.raises(ValueError, match="no mask model"):
+        client.open_model(other)

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from trees import picture, write, write_tree, xml
 
-from casm_tf.data import datasets, input_pipeline, views
+from casm_tf.data import damage, datasets, input_pipeline, views
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_classes_are_chosen_by_range_or_by_name_and_numbered_anew(tmp_path):
 def test_data_sets_of_tfds_are_read_by_their_own_names(
     name, labels, has_boxes, has_masks, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(datasets, "_check_files", lambda builder: None)  # there are none
+    monkeypatch.setattr(damage, "check_files", lambda builder: None)  # there are none
     with tfds.testing.mock_data(num_examples=3):
         dataset = input_pipeline.open_dataset(name, tmp_path)
         (batch,) = input_pipeline.evaluation_batches(dataset, "test", 3)
@@ -213,7 +213,7 @@ def test_data_sets_of_tfds_are_read_by_their_own_names(
     ("name", "salient"), [("caltech_birds2011", [1]), ("oxford_iiit_pet", [0, 2])]
 )
 def test_what_of_a_mask_is_salient(name, salient, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "_check_files", lambda builder: None)
+    monkeypatch.setattr(damage, "check_files", lambda builder: None)
     with tfds.testing.mock_data(num_examples=1):
         dataset = input_pipeline.open_dataset(name, tmp_path)
     values = [[100], [255], [0]] if name == "caltech_birds2011" else [[1], [2], [3]]
@@ -223,7 +223,7 @@ def test_what_of_a_mask_is_salient(name, salient, tmp_path, monkeypatch):
 
 
 def test_xml_files_are_joined_to_a_data_set_by_the_files_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "_check_files", lambda builder: None)
+    monkeypatch.setattr(damage, "check_files", lambda builder: None)
     (tmp_path / "n01440764_1.xml").write_text(xml([(0, 0, 30, 40)]))
     with tfds.testing.mock_data(num_examples=1):
         dataset = input_pipeline.open_dataset("imagenet2012", tmp_path, boxes=tmp_path)
@@ -237,7 +237,7 @@ def test_xml_files_are_joined_to_a_data_set_by_the_files_names(tmp_path, monkeyp
 
 def test_where_objects_are_labelled_the_largest_is_the_pictures(monkeypatch):
     with tfds.testing.mock_data(num_examples=1):
-        monkeypatch.setattr(datasets, "_check_files", lambda builder: None)
+        monkeypatch.setattr(damage, "check_files", lambda builder: None)
         dataset = input_pipeline.open_dataset("voc/2007")
     boxes = np.float32([[0, 0, 0.5, 0.5], [0, 0, 1, 1], [0.5, 0.5, 1, 1]])
     objects = {"bbox": boxes, "label": np.int64([4, 7, 7])}

@@ -289,3 +289,17 @@ def _assert_refused(done, expected, lines=1):
     assert lines is None or done.stderr.count("\n") == lines, done.stderr
     assert "Traceback" not in done.stderr
     assert expected in done.stderr
+
+
+def test_evaluator_names_a_data_file_that_is_damaged_in_its_right_length(
+    run_dir, tiny_data_dir, tmp_path
+):
+    shutil.copytree(tiny_data_dir, tmp_path / "data")
+    (path,) = (tmp_path / "data").rglob("*test.tfrecord*")
+    found = bytearray(path.read_bytes())
+    found[len(found) // 2] ^= 1
+    path.write_bytes(found)
+    where = (f"--data_dir={tmp_path / 'data'}", f"--output_dir={tmp_path / 'results'}")
+    done = call("components.evaluator", f"--run_dir={run_dir}", *where)
+    _assert_refused(done, f"--data_dir: {path} is damaged: ", lines=None)
+    assert not (tmp_path / "results").exists()

@@ -14,11 +14,19 @@ import numpy as np
 
 from casm_tf.data import pictures
 
+MAX_XML_BYTES = 2**20  # an object takes 200; programs set it by --max_xml_bytes
 _COLUMNS = ["image", "x0", "y0", "x1", "y1"]
 
 
 def normal(name):
-    """A name as one sequence of code points: macOS writes Korean letters in parts."""
+    """A name as one sequence of code points: macOS writes Korean letters in parts.
+
+    Raises ValueError for the name of a file that is not in UTF-8: TFDS could not write it.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name!r}: expected a name in UTF-8") from error
     return unicodedata.normalize("NFC", name)
 
 
@@ -79,9 +87,13 @@ def read_xml(path, label, size, size_before=None):
     own <size> or, without one, in `size`, the picture's (width, height). `size_before` is the size
     before the picture was rotated as its EXIF says, where it was.
 
-    Raises ValueError for a file that is not of this form, has a DOCTYPE (no annotation has one, and
-    entities could make a few bytes gigabytes), or was drawn on the picture before its rotation.
+    Raises ValueError for a file that is not of this form, has more than MAX_XML_BYTES or a DOCTYPE
+    (no annotation has one, and entities could make a few bytes gigabytes), or was drawn on the
+    picture before its rotation.
     """
+    length = pathlib.Path(path).stat().st_size
+    if length > MAX_XML_BYTES:
+        raise ValueError(f"{path}: {length} bytes; expected at most {MAX_XML_BYTES}")
     parser = ElementTree.XMLParser(target=_WithoutDoctype())
     try:
         root = ElementTree.parse(path, parser).getroot()

@@ -8,13 +8,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
-from google.protobuf import json_format as protobuf
 
 # Importing a builder registers it.
 import casm_tf.data.digit_scenes
 import casm_tf.data.letter_scenes  # noqa: F401
 from casm_tf import files
-from casm_tf.data import annotations, image_folder
+from casm_tf.data import annotations, damage, image_folder
 
 _SIZE = 224  # of what is seen of pictures of any size, unless another is asked for
 _UNLABELLED_TEST = ("imagenet2012", "voc/2012")
@@ -92,17 +91,17 @@ def open_dataset(name, data_dir=None, image_dir=None, boxes=None, masks=None, im
         if image_dir is not None or masks is not None:
             raise ValueError(f"an image_dir and masks are for image_folder; found {name!r}")
         builder, xml = _registered(name, data_dir, boxes)
-    _check_files(builder)
+    damage.check_files(builder)
     info = builder.info
     shape = info.features["image"].shape
     own = shape[0] if shape[0] == shape[1] else None
-    known = info.metadata or {"mean": image_folder.MEAN, "std": image_folder.STD}
+    mean, std = damage.mean_and_std(builder, image_folder.MEAN, image_folder.STD)
     return Dataset(
         builder=builder,
         image_size=image_size or own or _SIZE,
         labels=tuple(_label_feature(info.features).names),
-        mean=tuple(known["mean"]),
-        std=tuple(known["std"]),
+        mean=mean,
+        std=std,
         xml=xml,
     )
 
@@ -217,13 +216,12 @@ def mask(dataset, example):
 
 def _registered(name, data_dir, boxes):
     """The builder of a data set of TFDS, its data on disk, and its XML files."""
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except (ValueError, AssertionError, TypeError, LookupError) as error:
-        # TFDS's own message lists every data set there is.
-        raise ValueError(f"TFDS knows no data set {name!r}") from error
-    except protobuf.Error as error:
-        raise ValueError(f"the description of {name!r} in {data_dir} is cut off") from error
+    with damage.naming_description(name, data_dir):
+        try:
+            builder = tfds.builder(name, data_dir=data_dir)
+        except (ValueError, AssertionError, TypeError, LookupError) as error:
+            # TFDS's own message lists every data set there is.
+            raise ValueError(f"TFDS knows no data set {name!r}") from error
     features = builder.info.features
     if (
         not isinstance(features, tfds.features.FeaturesDict)
@@ -262,30 +260,3 @@ def file_name(features):
 
 def _stem(path):
     return annotations.normal(pathlib.PurePosixPath(path).stem)
-
-
-def _check_files(builder):
-    """Raise ValueError where a data file is missing or not as long as when it was written."""
-    directory = pathlib.Path(builder.data_dir)
-    remedy = "delete that folder to have it made again"
-    if not builder.info.splits:
-        raise ValueError(f"{directory} has no dataset_info.json: {remedy}")
-    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
-        raise ValueError(f"{directory} is in {builder.info.file_format.value}, not in tfrecord")
-    if "train" not in builder.info.splits or len(builder.info.splits) < 2:
-        found = ", ".join(builder.info.splits)
-        raise ValueError(
-            f"{directory}: expected splits to train on and to validate on; found {found}"
-        )
-    for split in builder.info.splits.values():
-        paths = [pathlib.Path(path) for path in split.filepaths]
-        for path in paths:
-            if not path.exists():
-                raise ValueError(f"{path} is missing: {remedy}")
-        # A TFRecord has 16 bytes of lengths and checksums round each example.
-        expected = int(split.num_bytes) + 16 * split.num_examples
-        found = sum(path.stat().st_size for path in paths)
-        if found != expected:
-            raise ValueError(
-                f"{directory}: split {split.name!r} has {found} bytes, not {expected}: {remedy}"
-            )

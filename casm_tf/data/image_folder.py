@@ -12,7 +12,7 @@ import cv2
 import tensorflow_datasets as tfds
 
 from casm_tf import files
-from casm_tf.data import annotations, pictures
+from casm_tf.data import annotations, damage, pictures
 
 # What ImageNet's training pictures have, and what every network trained on it expects.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -92,7 +92,8 @@ def prepared(tree, data_dir=None):
     which is most of the work; one that another process is at is waited for. Raises ValueError where
     more than 1% of the pictures cannot be read.
     """
-    builder = ImageFolder(config=tree, data_dir=data_dir)
+    with damage.naming_description(f"image_folder/{tree.name}", data_dir):
+        builder = ImageFolder(config=tree, data_dir=data_dir)
     directory = pathlib.Path(builder.data_dir)
     if not directory.exists():
         with files.locked(directory.parent / "lock"):
@@ -193,9 +194,9 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
     def _report(self):
         """Write skipped.txt; raise ValueError where too much is bad."""
         total = sum(map(len, self.builder_config.pictures.values()))
-        lines = [f"{name}: {reason}\n" for name, reason in sorted(self._bad.items())]
+        lines = [f"{name}: {reason}" for name, reason in sorted(self._bad.items())]
         lines += [
-            f"{name}: {count} boxes left out: inverted, or wholly outside\n"
+            f"{name}: {count} boxes left out: inverted, or wholly outside"
             for name, count in sorted(self._without_area.items())
         ]
         path = pathlib.Path(self.data_dir).parent / "skipped.txt"
@@ -203,7 +204,8 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
         if not lines:
             return
         with files.replacing(path) as unfinished:
-            unfinished.write_text("".join(lines), encoding="utf-8")
+            text = "".join(f"{files.printable(line)}\n" for line in lines)
+            unfinished.write_text(text, encoding="utf-8")
         found = f"{len(self._bad)} of {total} pictures in {self.builder_config.image_dir}"
         if len(self._bad) > _LARGEST_BAD_SHARE * total:
             raise ValueError(f"{found} cannot be read, more than 1%: {path} lists them")

@@ -3,11 +3,12 @@
 import dataclasses
 import io
 import pathlib
+import re
 
 import cv2
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"))
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
@@ -89,11 +90,13 @@ def decode(data):
 def read_mask(path):
     """A mask file -> uint8 [H, W], salient where it is not 0; raises ValueError as `read` does."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
+            _check_size(image)
             mask = np.asarray(image.convert("L") if image.mode in ("1", "LA", "P") else image)
     except Exception as error:
         raise ValueError(_line(error)) from error
-    return np.where(mask if mask.ndim == 2 else mask[..., :3].any(axis=2), 255, 0).astype(np.uint8)
+    is_salient = mask != 0 if mask.ndim == 2 else mask[..., :3].any(axis=2)
+    return is_salient * np.uint8(255)
 
 
 def _check_size(image):
@@ -102,7 +105,10 @@ def _check_size(image):
 
 
 def _line(error):
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):  # whose text has an address in memory
+        return f"no picture: expected one of {', '.join(_FORMATS)}"
+    text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", str(error))  # where in TensorFlow's graph
+    return " ".join(text.split())[:200] or type(error).__name__
 
 
 def _is_plain(image, data):
