@@ -1,4 +1,4 @@
-"""What the tests share: quiet TensorFlow, two logical CPUs, a small data set."""
+"""What the tests share: quiet TensorFlow, four logical CPUs, a small data set."""
 
 import casm_tf.quiet  # noqa: F401
 
@@ -12,7 +12,7 @@ from casm_tf.data import input_pipeline
 
 # MirroredStrategy is tested on them; they have to be there before TensorFlow starts.
 tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
 # A loaded machine is no reason to fail.
 hypothesis.settings.register_profile("casm_tf", deadline=None, derandomize=True)
@@ -25,3 +25,14 @@ def tiny_data_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("data")
     input_pipeline.open_dataset("digit_scenes/tiny", str(directory))
     return directory
+
+
+@pytest.fixture(scope="session")
+def two_replicas():
+    """The one MirroredStrategy of two of this process: TensorFlow mixes up those of a second."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture(scope="session")
+def four_replicas():
+    return tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(4)])

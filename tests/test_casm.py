@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from casm_tf import networks, objectives, training
+from casm_tf import networks, objectives
 from casm_tf.casm import CASM
 from casm_tf.thinning import Snapshots, Thinning
 
@@ -328,63 +328,6 @@ def test_several_steps_an_execution_are_refused():
     optimizers = (keras.optimizers.SGD(), keras.optimizers.Adam())
     with pytest.raises(ValueError, match="snapshots are taken between steps"):
         model.compile(*optimizers, steps_per_execution=4)
-
-
-def test_two_replicas_train_to_the_end(tmp_path):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    model = make("L1", strategy=strategy)
-    shown = []
-
-    def pictures():
-        shown.append(model(IMAGES[:3], training=False).numpy())
-        return {"mask": np.uint8(255 * shown[-1][0].repeat(3, axis=-1))}
-
-    batches = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat().batch(8)
-    # 13 images: a batch of 8 and one of 5, of which the second replica has one.
-    validation = tf.data.Dataset.from_tensor_slices((IMAGES[:13], LABELS[:13])).batch(8)
-    training.train(
-        model,
-        tmp_path,
-        strategy,
-        training.Schedule(4, validate_every=2, checkpoint_every=2),
-        8,
-        lambda skip, part: batches.skip(skip),
-        lambda part: validation,
-        after_step=model.remember,
-        pictures=pictures,
-    )
-    assert [masks.shape for masks in shown] == [(3, SIZE, SIZE, 1)] * 2
-    assert int(model.snapshots.stored) == 4
-    assert (tmp_path / "checkpoints" / "ckpt-4").exists()
-
-
-def test_two_replicas_take_a_step():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    model = make("L1", strategy=strategy)
-    run = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
-    batches = tf.data.Dataset.from_tensors(BATCH).repeat()
-    iterator = iter(strategy.experimental_distribute_dataset(batches.unbatch().batch(8)))
-    for step in range(4):
-        model.remember(step)
-        run(next(iterator))
-    assert np.isfinite(model.get_metrics_result()["score"])
-    for variable in model.trainable_variables:
-        first, second = strategy.experimental_local_results(variable.value)
-        assert np.array_equal(first, second)
-
-
-def test_two_replicas_with_equal_halves_step_as_one_device_with_one_half():
-    # Gradients, weight decay and clipping are summed over replicas: each counts once all the same.
-    # Both halves have the same BatchNorm statistics.
-    options = {"decoder_optimizer": keras.optimizers.SGD, "weight_decay": 1.0, "clip_norm": 1.0}
-    options |= {"size": "l1", "lambda_size": 99.0}  # for a gradient that is clipped
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    one, two = make(**options), make(strategy=strategy, **options)
-    one.train_step(BATCH)
-    batch = strategy.experimental_distribute_values_from_function(lambda context: BATCH)
-    tf.function(lambda: strategy.run(two.train_step, args=(batch,)))()
-    assert close(one.classifier.trainable_variables, two.classifier.trainable_variables)
-    assert close(one.mask_variables, two.mask_variables)
 
 
 def test_a_call_and_the_inference_model_give_the_masks():

@@ -1,0 +1,123 @@
+"""Several replicas against one device: the same global batch is the same step."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_casm import BATCH, IMAGES, LABELS, OPTIONS, SIZE, close, make, state, tiny_resnet  # noqa: F401
+
+from casm_tf import networks, training
+
+# Adam divides a gradient by its own size, so that the rounding of one that ought to be 0 becomes a
+# step as large as any; and large steps cross the kinks of ReLU.
+SMOOTH = {"decoder_optimizer": keras.optimizers.SGD, "classifier_rate": 0.01}
+
+
+def trained(directory, name, strategy, synchronized=True, steps=10):
+    """The state after some steps on batches of 8 images: two batches, in turns."""
+    model = make(strategy=strategy, **OPTIONS[name], **SMOOTH)
+    if synchronized:
+        for network in filter(None, (model.classifier, model.decoder, model.encoder)):
+            networks.synchronize_batch_normalization(network)
+    batches = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8).repeat()
+    training.train(
+        model,
+        directory,
+        strategy,
+        training.Schedule(steps),
+        8,
+        lambda skip, part: batches.skip(skip),
+        lambda part: batches.take(1),
+        after_step=model.remember,
+    )
+    return model
+
+
+def largest_difference(one, other):
+    pairs = [
+        (a.numpy(), b.numpy())
+        for name in one.state
+        for a, b in zip(one.state[name], other.state[name], strict=True)
+    ]
+    return max(np.abs(np.subtract(a, b, dtype=np.float64)).max() for a, b in pairs if a.size)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "L",
+        *(
+            pytest.param(name, marks=pytest.mark.long)  # a minute each, to trace
+            for name in ("F", "FL", "L2", "ring", "C", "present", "separate")
+        ),
+    ],
+)
+def test_two_replicas_with_synchronized_statistics_are_as_one_device(name, two_replicas, tmp_path):
+    one = trained(tmp_path / "one", name, tf.distribute.get_strategy(), synchronized=False)
+    two = trained(tmp_path / "two", name, two_replicas)
+    assert largest_difference(one, two) < 1e-5
+    assert largest_difference(one, make(**OPTIONS[name], **SMOOTH)) > 1e-3  # they did move
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["F", "L", "FL", "L2"])
+def test_four_replicas_are_as_one_device(
+    name, four_replicas, tmp_path
+):
+    one = trained(tmp_path / "one", name, tf.distribute.get_strategy(), synchronized=False)
+    four = trained(tmp_path / "four", name, four_replicas)
+    assert largest_difference(one, four) < 1e-5
+
+
+@pytest.mark.long
+def test_without_synchronized_statistics_the_losses_agree_within_noise(two_replicas, tmp_path):
+    one = trained(tmp_path / "one", "L2", tf.distribute.get_strategy(), synchronized=False)
+    two = trained(tmp_path / "two", "L2", two_replicas, synchronized=False)
+    assert largest_difference(one, two) > 1e-3  # other statistics, so another step
+    results = [model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True) for model in (one, two)]
+    for key in ("classifier_loss", "score"):
+        assert results[0][key] == pytest.approx(results[1][key], rel=0.1)
+
+
+def test_two_replicas_train_to_the_end_and_hold_the_same(two_replicas, tmp_path):
+    model = make("L1", strategy=two_replicas)
+    shown = []
+
+    def pictures():
+        shown.append(model(IMAGES[:3], training=False).numpy())
+        return {"mask": np.uint8(255 * shown[-1][0].repeat(3, axis=-1))}
+
+    batches = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat().batch(8)
+    # 13 images: a batch of 8 and one of 5, of which the second replica has one.
+    validation = tf.data.Dataset.from_tensor_slices((IMAGES[:13], LABELS[:13])).batch(8)
+    training.train(
+        model,
+        tmp_path,
+        two_replicas,
+        training.Schedule(4, validate_every=2, checkpoint_every=2),
+        8,
+        lambda skip, part: batches.skip(skip),
+        lambda part: validation,
+        after_step=model.remember,
+        pictures=pictures,
+    )
+    assert [masks.shape for masks in shown] == [(3, SIZE, SIZE, 1)] * 2
+    assert int(model.snapshots.stored) == 4
+    assert (tmp_path / "checkpoints" / "ckpt-4").exists()
+    # Each has seen other images, and yet no statistics of BatchNorm drifted apart.
+    for variable in model.classifier.variables + model.decoder.variables:
+        first, second = two_replicas.experimental_local_results(variable.value)
+        assert np.array_equal(first, second)
+
+
+def test_two_replicas_with_equal_halves_step_as_one_device_with_one_half(two_replicas):
+    # Gradients, weight decay and clipping are summed over replicas: each counts once all the same.
+    # Both halves have the same BatchNorm statistics.
+    options = {"decoder_optimizer": keras.optimizers.SGD, "weight_decay": 1.0, "clip_norm": 1.0}
+    options |= {"size": "l1", "lambda_size": 99.0}  # for a gradient that is clipped
+    one, two = make(**options), make(strategy=two_replicas, **options)
+    one.train_step(BATCH)
+    batch = two_replicas.experimental_distribute_values_from_function(lambda context: BATCH)
+    tf.function(lambda: two_replicas.run(two.train_step, args=(batch,)))()
+    assert close(one.classifier.trainable_variables, two.classifier.trainable_variables)
+    assert close(one.mask_variables, two.mask_variables)
