@@ -20,10 +20,13 @@ BATCH = (tf.constant(IMAGES[:8]), tf.constant(LABELS[:8]))
 ALWAYS_PAST = Thinning(every=100, capacity=1, probability=1.0)
 
 
+TINY = networks.ResNet((1, 1, 1, 1), widths=(4, 4, 8, 8), deep_stem=False)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def tiny_resnet():
     """A ResNet of 4 to 8 channels under the name `tiny`."""
-    networks.RESNETS["tiny"] = networks.ResNet((1, 1, 1, 1), widths=(4, 4, 8, 8), deep_stem=False)
+    networks.RESNETS["tiny"] = TINY
     yield
     del networks.RESNETS["tiny"]
 

@@ -19,15 +19,21 @@ def trained(directory, name, strategy, synchronized=True, steps=10):
     if synchronized:
         for network in filter(None, (model.classifier, model.decoder, model.encoder)):
             networks.synchronize_batch_normalization(network)
-    batches = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8).repeat()
+    batches = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8)
+
+    def training_batches(skip, part):
+        worker, share = part[0], 8 // part[1]
+        mine = slice(worker * share, (worker + 1) * share)
+        return batches.repeat().skip(skip).map(lambda images, labels: (images[mine], labels[mine]))
+
     training.train(
         model,
         directory,
         strategy,
         training.Schedule(steps),
         8,
-        lambda skip, part: batches.skip(skip),
-        lambda part: batches.take(1),
+        training_batches,
+        lambda part: batches,
         after_step=model.remember,
     )
     return model
@@ -61,9 +67,7 @@ def test_two_replicas_with_synchronized_statistics_are_as_one_device(name, two_r
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["F", "L", "FL", "L2"])
-def test_four_replicas_are_as_one_device(
-    name, four_replicas, tmp_path
-):
+def test_four_replicas_are_as_one_device(name, four_replicas, tmp_path):
     one = trained(tmp_path / "one", name, tf.distribute.get_strategy(), synchronized=False)
     four = trained(tmp_path / "four", name, four_replicas)
     assert largest_difference(one, four) < 1e-5

@@ -1,0 +1,25 @@
+"""One of several processes that train together: python tests/worker.py DIRECTORY [THINNING]
+
+Trains ten steps as tests/test_replicas.py does, the same global batch on all workers of TF_CONFIG.
+"""
+
+import pathlib
+import sys
+
+import casm_tf.quiet  # noqa: F401
+
+# isort: split
+
+from casm_tf import strategies
+
+if __name__ == "__main__":
+    strategy = strategies.make("auto")  # before anything that TensorFlow does
+
+    import test_casm
+    import test_replicas
+
+    from casm_tf import networks
+
+    networks.RESNETS["tiny"] = test_casm.TINY
+    test_replicas.trained(pathlib.Path(sys.argv[1]), sys.argv[2], strategy)
+    strategies.wait_for_all(strategy)
