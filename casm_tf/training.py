@@ -111,7 +111,7 @@ def train(
             print(f"{directory}: all {schedule.steps} steps are done")
         return
 
-    run_train, run_test = _on_all_replicas(model, strategy, xla)
+    run_train, run_test = on_all_replicas(model, strategy, xla)
     batches = iter(
         _distributed(strategy, batch_size, lambda part: training_batches(first - 1, part))
     )
@@ -133,7 +133,7 @@ def train(
         for number in range(first, schedule.steps + 1):
             with watch.waiting():
                 batch = next(batches)
-            is_refused, is_asked = run_train(batch, tf.constant(stop_asked(), tf.float32))
+            is_refused, is_asked = run_train(batch, tf.constant(stop_asked()))
             after_step(number)
             progress.update()
             watch.images += batch_size
@@ -203,10 +203,11 @@ class _Watch:
         }
 
 
-def _on_all_replicas(model, strategy, xla):
-    """(batch, asked) -> how many replicas refuse the step and how many workers ask for the end.
+def on_all_replicas(model, strategy, xla=False):
+    """Two functions of a batch: a training step's, and a look at a validation batch.
 
-    And the same of a validation batch, which returns nothing.
+    The first is (batch, asked: whether this worker was asked to stop) -> (whether the step was
+    refused, whether any worker was asked), both bool tensors. The second returns nothing.
     """
 
     def run(function, *args):
@@ -219,7 +220,7 @@ def _on_all_replicas(model, strategy, xla):
     def run_train(batch, asked):
         found = model.find_step(batch, run_compiled if xla else run)
         refused = strategy.reduce("sum", found.pop("refused"), axis=None)
-        asked = strategy.reduce("sum", run(tf.identity, asked), axis=None)
+        asked = strategy.reduce("sum", run(tf.cast, asked, tf.float32), axis=None)
 
         def take_on_replica(found):
             # What comes out of a tf.cond is on no device yet, which all-reduce would ask for.

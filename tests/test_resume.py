@@ -21,7 +21,7 @@ COMMAND = (
 
 
 def checkpoints(run_dir):
-    return {path for path in run_dir.glob("*/checkpoints/ckpt-*")}
+    return set(run_dir.glob("*/checkpoints/ckpt-*"))
 
 
 def killed_once(command, run_dir, draw):
