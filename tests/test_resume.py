@@ -1,5 +1,6 @@
 """A training that is killed again and again ends as one that was not, to the last bit."""
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -24,9 +25,14 @@ def checkpoints(run_dir):
     return set(run_dir.glob("*/checkpoints/ckpt-*"))
 
 
+def unfinished(run_dir):
+    """Checkpoints that are being written, or were: by inode, as names come again."""
+    return {path.stat().st_ino for path in run_dir.glob("*/checkpoints/.unfinished.*")}
+
+
 def killed_once(command, run_dir, draw):
     """Start the training and kill it; where it was then, or None if it came to its end."""
-    before = checkpoints(run_dir)
+    before, left = checkpoints(run_dir), unfinished(run_dir)
     # A quarter while it starts; the others after it wrote a checkpoint, or is about to.
     starting = draw.random() < 0.25
     delay = draw.uniform(2, 10) if starting else draw.uniform(0, 0.25)
@@ -36,9 +42,10 @@ def killed_once(command, run_dir, draw):
     )
     started = time.monotonic()
     while not starting and process.poll() is None and checkpoints(run_dir) <= before:
-        if in_writing and list(run_dir.glob("*/checkpoints/.unfinished.*")):
-            delay = 0
-            break
+        with contextlib.suppress(FileNotFoundError):  # it may be renamed while it is looked at
+            if in_writing and unfinished(run_dir) - left:
+                delay = 0
+                break
         time.sleep(0.001)
         assert time.monotonic() - started < 200
     if process.poll() is None:
@@ -48,7 +55,7 @@ def killed_once(command, run_dir, draw):
     if process.returncode == 0:
         return None
     assert process.returncode == -signal.SIGKILL, errors
-    if list(run_dir.glob("*/checkpoints/.unfinished.*")):
+    if unfinished(run_dir) - left:
         return "writing"
     return "starting" if checkpoints(run_dir) <= before else "training"
 
