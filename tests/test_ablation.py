@@ -35,6 +35,7 @@ def ablation(tiny_data_dir, tmp_path_factory):
     return runs_dir, call(runs_dir, tiny_data_dir, "--steps=2", f"--rows={ROWS}")
 
 
+@pytest.mark.long
 def test_each_run_that_is_through_has_its_line(ablation):
     runs_dir, done = ablation
     assert done.returncode == 0, done.stdout + done.stderr
@@ -59,6 +60,7 @@ def test_each_run_that_is_through_has_its_line(ablation):
         assert trained["thinning"] == (f"L{line['every']}" if line["every"] else "FL")
 
 
+@pytest.mark.long
 def test_what_is_in_the_table_is_not_done_again(ablation, tiny_data_dir):
     runs_dir, first = ablation
     before = (runs_dir / "ablation.csv").read_bytes()
@@ -69,6 +71,7 @@ def test_what_is_in_the_table_is_not_done_again(ablation, tiny_data_dir):
     assert (runs_dir / "ablation.csv").read_bytes() == before
 
 
+@pytest.mark.long
 def test_other_settings_are_refused(ablation, tiny_data_dir):
     runs_dir, _ = ablation
     done = call(runs_dir, tiny_data_dir, "--steps=3", f"--rows={ROWS}")
@@ -77,6 +80,7 @@ def test_other_settings_are_refused(ablation, tiny_data_dir):
     assert "E_shared_FL_seed0 with steps 2; found 3" in done.stderr
 
 
+@pytest.mark.long
 def test_a_run_that_fails_is_named_and_the_others_go_on(ablation, tiny_data_dir):
     runs_dir, _ = ablation
     before = lines(runs_dir)

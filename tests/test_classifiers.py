@@ -208,6 +208,7 @@ def call(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_the_program_trains_five_and_passes_over_those_that_are_there(tiny_data_dir, tmp_path):
     arguments = (
         f"--output_dir={tmp_path}",

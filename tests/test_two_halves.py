@@ -85,6 +85,7 @@ def call(runs_dir, data_dir, *arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_the_experiment_leaves_figures_and_is_not_done_twice(tiny_data_dir, tmp_path):
     runs_dir = tmp_path / "runs"
     done = call(runs_dir, tiny_data_dir, "--views=right")

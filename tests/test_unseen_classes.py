@@ -93,6 +93,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
     assert unseen_classes._numbers(rows["ABCDEF"]) == {"classes": 40, "top1_seen": 0.9, **figures}
 
 
+@pytest.mark.long
 def test_the_program_makes_a_row_once(data_dir, tmp_path):
     config = tmp_path / "tiny.flags"
     config.write_text(CONFIG)
