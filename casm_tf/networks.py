@@ -156,15 +156,20 @@ class BatchNormalization(layers.Layer):
         self.synchronized = synchronized
 
     def build(self, input_shape):
-        shape = (input_shape[-1],)
-        self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma")
-        self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
-        self.moving_mean = self.add_weight(
-            shape=shape, initializer="zeros", trainable=False, name="moving_mean"
-        )
-        self.moving_variance = self.add_weight(
-            shape=shape, initializer="ones", trainable=False, name="moving_variance"
-        )
+        # Without autocast: else a layer that computes in bfloat16 reads its statistics rounded.
+        def add(name, initializer, trainable=True):
+            return self.add_weight(
+                shape=(input_shape[-1],),
+                initializer=initializer,
+                trainable=trainable,
+                autocast=False,
+                name=name,
+            )
+
+        self.gamma = add("gamma", "ones")
+        self.beta = add("beta", "zeros")
+        self.moving_mean = add("moving_mean", "zeros", trainable=False)
+        self.moving_variance = add("moving_variance", "ones", trainable=False)
 
     def call(self, inputs, training=False):
         if training and self.synchronized:
@@ -200,7 +205,7 @@ class BatchNormalization(layers.Layer):
         scale = self.gamma * tf.math.rsqrt(variance + self.EPSILON)
         for moving, value in (
             (self.moving_mean, shift + mean),
-            (self.moving_variance, variance * count / (count - 1)),
+            (self.moving_variance, variance * count / tf.maximum(count - 1, 1)),
         ):
             moving.assign(self.MOMENTUM * moving + (1 - self.MOMENTUM) * value)
         return tf.cast((shifted - mean) * scale + self.beta, inputs.dtype)

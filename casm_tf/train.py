@@ -4,6 +4,7 @@ A run is a directory: the flags, the versions, the checkpoints, the TensorBoard 
 end model.keras, the mask model with its classifier. The same command goes on where it was.
 """
 
+import math
 import pathlib
 import signal
 
@@ -74,7 +75,11 @@ flags.DEFINE_float(
 flags.DEFINE_boolean("flip", False, "Whether training mirrors every second image.")
 flags.DEFINE_string("run_dir", None, "The run's directory; a run that is there already goes on.")
 flags.DEFINE_integer(
-    "seed", 0, "Of the initial weights, the data's order and every draw.", lower_bound=0
+    "seed",
+    0,
+    "Of the initial weights, the data's order and every draw.",
+    lower_bound=0,
+    upper_bound=2**32 - 1,  # NumPy's largest
 )
 flags.DEFINE_enum(
     "classifier", "resnet50", networks.ARCHITECTURES, "The classifier's architecture."
@@ -234,6 +239,12 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 
+# NaN and infinity are within every bound.
+for _flag in FLAGS.flags_by_module_dict()[FLAGS.find_module_defining_flag("steps")]:
+    if _flag.flag_type() == "float":
+        flags.register_validator(
+            _flag.name, lambda x: x is None or math.isfinite(x), "expected a finite number"
+        )
 
 # What may change between two calls for one run.
 _CHANGEABLE = {"run_dir", "data_dir", "strategy", "checkpoint_every", "validate_every"}
@@ -450,10 +461,11 @@ def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
 
 def _decayed(rate):
     """The rate, / 10 after every --decay_every steps."""
-    boundaries = list(range(FLAGS.decay_every, FLAGS.steps, FLAGS.decay_every))
+    # After thirty a rate is of no effect.
+    boundaries = list(range(FLAGS.decay_every, FLAGS.steps, FLAGS.decay_every)[:30])
     if not boundaries:  # Keras takes at least one.
         return rate
-    rates = [rate / 10 ** min(n, 30) for n in range(len(boundaries) + 1)]
+    rates = [rate / 10**n for n in range(len(boundaries) + 1)]
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
 
 

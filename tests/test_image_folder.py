@@ -386,3 +386,12 @@ def test_boxes_of_no_picture_are_refused(tmp_path):
     (tmp_path / "voc" / "lion.xml").write_text(xml([]))
     with pytest.raises(ValueError, match="no boxes of a picture"):
         image_folder.config(tmp_path / "tree", boxes=tmp_path / "voc")
+
+
+def test_a_split_without_a_good_picture_is_an_error_with_a_list(tmp_path):
+    write_tree(tmp_path / "tree", ("train",), count=50)
+    write_tree(tmp_path / "tree", ("val",), ("cat",), count=1)  # fewer than one in a hundred
+    (tmp_path / "tree" / "val" / "cat" / "cat_val_0.JPEG").write_bytes(BAD["cut off"])
+    with pytest.raises(ValueError, match="none of the validation pictures in .* can be read"):
+        image_folder.prepared(image_folder.config(tmp_path / "tree"), tmp_path / "data")
+    assert "cat_val_0.JPEG: " in (tmp_path / "data" / "image_folder" / "skipped.txt").read_text()

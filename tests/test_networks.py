@@ -202,3 +202,22 @@ def test_masks_are_float32_whatever_the_networks_compute_in(interpolation):
     outputs = classifier(normal(2, 32, 32, 3))
     assert outputs["maps"][4].dtype == tf.bfloat16
     assert outputs["logits"].dtype == decoder(outputs["maps"]).dtype == tf.float32
+
+
+def test_synchronized_batch_normalization_takes_a_single_pixel_as_the_fused_op_does():
+    moved = []
+    for synchronized in (False, True):
+        layer = networks.BatchNormalization(synchronized)
+        layer.build((None, 1, 1, 1))
+        layer(tf.fill((1, 1, 1, 1), 3.0), training=True)
+        moved.append([layer.moving_mean.numpy(), layer.moving_variance.numpy()])
+    assert moved[1] == pytest.approx(np.array(moved[0]), abs=1e-6)
+
+
+@pytest.mark.parametrize("synchronized", [False, True])
+def test_batch_normalization_in_bfloat16_keeps_its_statistics_in_float32(synchronized):
+    layer = networks.BatchNormalization(synchronized, dtype="mixed_bfloat16")
+    layer.build((None, 2, 2, 1))
+    layer.moving_mean.assign([1 + 2**-10])  # 1 in bfloat16
+    assert layer(tf.ones((4, 2, 2, 1)), training=True).dtype == tf.bfloat16
+    assert layer.moving_mean.numpy() == pytest.approx([1 + 0.9 * 2**-10], abs=1e-6)

@@ -146,7 +146,8 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in self.builder_config.pictures}
 
     def _generate_examples(self, split):
-        names = self.builder_config.pictures[split]
+        tree = self.builder_config
+        names = tree.pictures[split]
         # Pillow and TensorFlow let go of the interpreter's lock while they decode.
         pool = concurrent.futures.ThreadPoolExecutor()
         with pool, _journal(self).open("a", encoding="utf-8") as journal:
@@ -159,8 +160,11 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
                         journal.write(json.dumps([name, *found]) + "\n")
                 journal.flush()
         self._splits_left -= 1
-        if not self._splits_left:
+        is_empty = all(name in self._bad for name in names)
+        if is_empty or not self._splits_left:
             self._report()
+        if is_empty:  # TFDS would raise an AssertionError.
+            raise ValueError(f"none of the {split} pictures in {tree.image_dir} can be read")
 
     def _example(self, name):
         """The example of one picture, or None if it is bad; and a line for the journal, or None."""
