@@ -9,6 +9,8 @@ import shutil
 import keras
 import tensorflow as tf
 
+from casm_tf import files
+
 _SUMS = "SHA256SUMS"
 
 
@@ -110,19 +112,28 @@ class Checkpoints:
         unfinished = self.directory / f".unfinished.ckpt-{step}"
         unfinished.mkdir()
         try:
+            self._write_files(unfinished, values)
+        except OSError:
+            shutil.rmtree(unfinished, ignore_errors=True)  # the disk may be full
+            raise
+        unfinished.replace(self.directory / f"ckpt-{step}")
+        found = self._folders()
+        for old in sorted(found)[: -self._keep]:
+            shutil.rmtree(found[old])
+
+    def _write_files(self, folder, values):
+        try:
             tf.raw_ops.SaveV2(
-                prefix=str(unfinished / "variables"),
+                prefix=str(folder / "variables"),
                 tensor_names=list(self._variables),
                 shape_and_slices=[""] * len(values),
                 tensors=values,
             )
         except tf.errors.OpError as error:
-            raise OSError(f"a checkpoint cannot be written: {error.message}") from error
-        (unfinished / _SUMS).write_text("".join(_sums(unfinished)))
-        unfinished.replace(self.directory / f"ckpt-{step}")
-        found = self._folders()
-        for old in sorted(found)[: -self._keep]:
-            shutil.rmtree(found[old])
+            reason = re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*$", "", error.message)
+            raise OSError(f"a checkpoint cannot be written: {reason}") from error
+        with files.naming(folder):
+            (folder / _SUMS).write_text("".join(_sums(folder)))
 
 
 def _sums(folder):

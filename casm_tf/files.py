@@ -1,10 +1,12 @@
 """Files that are whole or not there, directories that can be written in, and locks."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
 import platform
+import shutil
 import tempfile
 
 
@@ -14,10 +16,32 @@ def replacing(path):
     path = pathlib.Path(path)
     temporary = path.with_name(f".unfinished.{path.name}")
     try:
-        yield temporary
-        temporary.replace(path)
+        with naming(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Name the path in an OSError that names none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def check_room(directory, size):
+    """Raise OSError unless so many bytes are left on the directory's disk.
+
+    For what does not say that it could not be written: HDF5 ends the process with a segmentation
+    fault, TensorFlow's events are cut off without a word.
+    """
+    if shutil.disk_usage(directory).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
 def printable(path):
@@ -54,7 +78,8 @@ def locked(path, waits=True):
         except BlockingIOError as error:
             file.seek(0)
             raise BlockingIOError(f"in use by {file.read().strip()}") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
+        with naming(path):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
         yield

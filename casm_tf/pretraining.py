@@ -53,7 +53,7 @@ class Pretraining(steps.Model):
             "classifier": gradients,
             "statistics": statistics,
             "values": values,
-            "refused": steps.is_not_finite(loss, *gradients),
+            "refused": steps.is_not_finite(loss, *gradients, *statistics),
         }
 
     def _objectives(self, images, labels, training):

@@ -20,8 +20,9 @@ class Model(keras.Model):
     def find_step(self, data, run=call):
         """What a step on a batch (images, labels) would change: a dict of tensors.
 
-        "refused" of it is 1.0 where a loss or a gradient is not finite, and 0.0. With `run`, which
-        calls a function on every replica of a strategy, data and what comes back are per replica.
+        "refused" of it is 1.0 where a loss, a gradient or one of BatchNorm's statistics is not
+        finite, else 0.0. With `run`, which calls a function on every replica of a strategy, data
+        and what comes back are per replica.
         """
         raise NotImplementedError
 

@@ -7,6 +7,7 @@ end model.keras, the mask model with its classifier. The same command goes on wh
 import math
 import pathlib
 import signal
+import time
 
 import casm_tf.quiet  # noqa: F401
 
@@ -253,7 +254,7 @@ _CHANGEABLE |= {"refused_in_a_row"}
 for _name in ("max_pixels", "max_xml_bytes"):
     flags.declare_key_flag(_name)
 
-_stop_asked = []  # the signal that asked for it
+_stop_asked = []  # when, by time.monotonic()
 
 
 def main():
@@ -345,7 +346,9 @@ def _run(classifier, thinning, dataset, strategy, run_dir):
         if not FLAGS.classifier_weights:
             _pretrain(classifier, dataset, strategy, run_dir)
         if strategies.is_chief(strategy):
+            size = 4 * classifier.count_params() + 4096 * len(classifier.variables)
             with files.replacing(first) as path:
+                files.check_room(run_dir, size)
                 classifier.save_weights(path)
     return _train_masks(classifier, thinning, dataset, strategy, run_dir)
 
@@ -454,8 +457,8 @@ def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
         with files.replacing(path) as unfinished:
             unfinished.write_text("".join(lines), encoding="utf-8")
         raise program.UserError(
-            f"--run_dir: {error}; of the last step's pictures the first is {names[-1][:1]}, {path} "
-            "lists them all. Take a lower rate, or look at those pictures"
+            f"--run_dir: {error}; {path} lists these steps' pictures, the last one's first is "
+            f"{next(iter(names[-1]), 'not known')}. Take a lower rate, or look at those pictures"
         ) from error
 
 
@@ -477,9 +480,14 @@ def _thinning():
 
 
 def _ask_to_stop(number, frame):
-    """Stop after the step that is under way; the next signal of the kind ends the program."""
-    _stop_asked.append(number)
-    signal.signal(number, signal.SIG_DFL)
+    """Stop after the step that is under way; the next signal ends the program at once.
+
+    Not within a second: a signal to a group of processes comes from components.trainer too.
+    """
+    _stop_asked.append(time.monotonic())
+    if _stop_asked[-1] > _stop_asked[0] + 1:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
 
 def _flags_in_force():

@@ -7,13 +7,14 @@ import time
 import tensorflow as tf
 from tqdm import tqdm
 
-from casm_tf import strategies
+from casm_tf import files, strategies
 from casm_tf.checkpoints import Checkpoints
 
 _LOST = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
     *(tf.errors.InternalError, tf.errors.DeadlineExceededError),
 )
+_ROOM = 2**20  # bytes that scalars and pictures may take until the disk is looked at again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class NotFiniteError(Exception):
     def __init__(self, steps, checkpoint):
         super().__init__(
             f"in {len(steps)} steps in a row, to step {steps[-1]}, a loss or a gradient was NaN or "
-            f"infinite; the last good checkpoint is {checkpoint}"
+            f"infinite; the last good checkpoint is {checkpoint or 'none'}"
         )
         self.steps = steps
         self.checkpoint = checkpoint
@@ -75,7 +76,8 @@ def train(
 ):
     """Train a model up to its schedule's last step, from the newest checkpoint if there is one.
 
-    A step that is not finite changes nothing and is counted; its number and batch are used up.
+    A step that is not finite changes nothing and is counted; its number and batch are used up. A
+    checkpoint that is due then waits for a step that is taken.
 
     Args:
         model: a compiled `steps.Model`; it takes batches (images, labels).
@@ -91,11 +93,12 @@ def train(
             training starts anew.
         pictures: () -> {name: uint8 [H, W, 3]} for TensorBoard.
         xla: compile the gradients with XLA.
-        stop_asked: () -> whether to write a checkpoint after this step and raise `StoppedError`.
+        stop_asked: () -> whether to break off a validation, write a checkpoint and raise
+            `StoppedError`.
 
     Raises:
         StoppedError, NotFiniteError, WorkerLostError: see there.
-        OSError: a checkpoint cannot be written, none can be read, or it is of another model.
+        OSError: the disk is full, no checkpoint can be read, or it is of another model.
         tf.errors.OpError: a batch cannot be read.
     """
     chief = strategies.is_chief(strategy)
@@ -117,6 +120,8 @@ def train(
     )
     validation_batches = _distributed(strategy, batch_size, validation_batches)
     writer = tf.summary.create_noop_writer()
+    directory.mkdir(parents=True, exist_ok=True)
+    files.check_room(directory, _ROOM)
     if chief:
         writer = tf.summary.create_file_writer(str(directory))
     progress = tqdm(
@@ -128,12 +133,16 @@ def train(
         disable=not chief,
     )
     model.reset_metrics()
-    watch, in_a_row = _Watch(), []
+    watch, in_a_row, is_due = _Watch(), [], False
+
+    def asked():
+        return tf.constant(stop_asked())
+
     with writer.as_default(), progress, _blaming_lost_workers(strategy):
         for number in range(first, schedule.steps + 1):
             with watch.waiting():
                 batch = next(batches)
-            is_refused, is_asked = run_train(batch, tf.constant(stop_asked()))
+            is_refused, is_asked = run_train(batch, asked())
             after_step(number)
             progress.update()
             watch.images += batch_size
@@ -150,6 +159,7 @@ def train(
             last = number == schedule.steps
             validates = last or number % schedule.validate_every == 0
             if validates or number % schedule.scalars_every == 0:
+                files.check_room(directory, _ROOM)
                 averages = model.get_metrics_result()
                 _write("training", {**averages, "refused_steps": refused}, number)
                 _write("learning_rate", _learning_rates(model), number)
@@ -161,18 +171,23 @@ def train(
                 watch.start()
             if validates:
                 for batch in validation_batches:
-                    run_test(batch)
-                _write("validation", model.get_metrics_result(), number)
+                    is_asked = is_asked or run_test(batch, asked())
+                    if is_asked:
+                        break
+                else:
+                    _write("validation", model.get_metrics_result(), number)
+                    if chief:
+                        for name, picture in pictures().items():
+                            tf.summary.image(name, picture[None], step=number)
                 model.reset_metrics()
-                if chief:
-                    for name, picture in pictures().items():
-                        tf.summary.image(name, picture[None], step=number)
-            stops = not last and is_asked
-            if last or stops or number % schedule.checkpoint_every == 0:
+            # Not while steps are refused: none of them may push out the last good one.
+            is_due = is_due or number % schedule.checkpoint_every == 0
+            if last or is_asked or (is_due and not in_a_row):
                 checkpoints.save(number)
-            if last or stops:
+                is_due = False
+            if last or is_asked:
                 checkpoints.wait()
-            if stops:
+            if is_asked and not last:
                 raise StoppedError(f"{directory}: stopped after step {number}, as asked")
             checkpoints.check()
             if validates:
@@ -206,8 +221,9 @@ class _Watch:
 def on_all_replicas(model, strategy, xla=False):
     """Two functions of a batch: a training step's, and a look at a validation batch.
 
-    The first is (batch, asked: whether this worker was asked to stop) -> (whether the step was
-    refused, whether any worker was asked), both bool tensors. The second returns nothing.
+    The first is (batch, asked) -> (whether the step was refused, whether any worker was asked to
+    stop), both bool tensors; `asked`, a bool tensor, is whether this one was. The second returns the
+    latter alone.
     """
 
     def run(function, *args):
@@ -216,11 +232,13 @@ def on_all_replicas(model, strategy, xla=False):
     def run_compiled(function, *args):
         return strategy.run(tf.function(function, jit_compile=True), args=args)
 
+    def is_any(asked):
+        return strategy.reduce("sum", run(tf.cast, asked, tf.float32), axis=None) > 0
+
     @tf.function
     def run_train(batch, asked):
         found = model.find_step(batch, run_compiled if xla else run)
         refused = strategy.reduce("sum", found.pop("refused"), axis=None)
-        asked = strategy.reduce("sum", run(tf.cast, asked, tf.float32), axis=None)
 
         def take_on_replica(found):
             # What comes out of a tf.cond is on no device yet, which all-reduce would ask for.
@@ -230,9 +248,14 @@ def on_all_replicas(model, strategy, xla=False):
             run(take_on_replica, found)
             return refused
 
-        return tf.cond(refused > 0, lambda: refused, take) > 0, asked > 0
+        return tf.cond(refused > 0, lambda: refused, take) > 0, is_any(asked)
 
-    return run_train, tf.function(lambda batch: run(model.test_step, batch))
+    @tf.function
+    def run_test(batch, asked):
+        run(model.test_step, batch)
+        return is_any(asked)
+
+    return run_train, run_test
 
 
 def _distributed(strategy, batch_size, batches_of):

@@ -31,8 +31,3 @@ def tiny_data_dir(tmp_path_factory):
 def two_replicas():
     """The one MirroredStrategy of two of this process: TensorFlow mixes up those of a second."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-
-@pytest.fixture(scope="session")
-def four_replicas():
-    return tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(4)])

@@ -1,5 +1,10 @@
 """Several replicas against one device: the same global batch is the same step."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +15,7 @@ from casm_tf import networks, training
 
 # Adam divides a gradient by its own size, so that the rounding of one that ought to be 0 becomes a
 # step as large as any; and large steps cross the kinks of ReLU.
-SMOOTH = {"decoder_optimizer": keras.optimizers.SGD, "classifier_rate": 0.01}
+SMOOTH = {"decoder_optimizer": keras.optimizers.SGD, "classifier_rate": 0.003}
 
 
 def trained(directory, name, strategy, synchronized=True, steps=10):
@@ -65,12 +70,33 @@ def test_two_replicas_with_synchronized_statistics_are_as_one_device(name, two_r
     assert largest_difference(one, make(**OPTIONS[name], **SMOOTH)) > 1e-3  # they did move
 
 
+ON_FOUR = """
+import pathlib, sys
+import conftest, tensorflow as tf, test_casm, test_replicas
+from casm_tf import networks
+networks.RESNETS["tiny"] = test_casm.TINY
+strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(4)])
+directory = pathlib.Path(sys.argv[1])
+one = test_replicas.trained(directory / "one", sys.argv[2], tf.distribute.get_strategy(), False)
+four = test_replicas.trained(directory / "four", sys.argv[2], strategy)
+print(test_replicas.largest_difference(one, four))
+"""
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["F", "L", "FL", "L2"])
-def test_four_replicas_are_as_one_device(name, four_replicas, tmp_path):
-    one = trained(tmp_path / "one", name, tf.distribute.get_strategy(), synchronized=False)
-    four = trained(tmp_path / "four", name, four_replicas)
-    assert largest_difference(one, four) < 1e-5
+def test_four_replicas_are_as_one_device(name, tmp_path):
+    """In a process of its own: TensorFlow mixes up the collectives of two strategies."""
+    here = pathlib.Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", ON_FOUR, tmp_path, name],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1]) < 1e-5
 
 
 @pytest.mark.long

@@ -1,0 +1,143 @@
+"""Signals, two runs on one directory and a clock that jumps, on trainings that run as processes."""
+
+import re
+import shutil
+import signal
+import time
+
+import faulty
+import pytest
+import tensorflow as tf
+import test_casm
+from test_casm import tiny_resnet  # noqa: F401  (a fixture)
+
+from casm_tf import training
+
+STEPS = ("--pretraining_steps=40", "--steps=40", "--checkpoint_every=5", "--validate_every=20")
+
+
+def arguments(data_dir, run_dir):
+    return (*faulty.SMALL, *STEPS, f"--data_dir={data_dir}", f"--run_dir={run_dir}")
+
+
+def is_stopped(training_, stage):
+    """The step after which it was, once its line says so."""
+    code, said = training_.ended()
+    assert code == 0
+    found = re.fullmatch(
+        rf"\S*/{stage}: stopped after step (\d+), as asked; the same command goes on from there",
+        said,
+    )
+    assert found, said
+    return int(found[1])
+
+
+@pytest.fixture(scope="module")
+def straight(tiny_data_dir, tmp_path_factory):
+    """A run that nothing happens to, on which another one is begun meanwhile: (directory, what it
+    said)."""
+    directory = tmp_path_factory.mktemp("straight")
+    run_dir = directory / "run"
+    given = arguments(tiny_data_dir, run_dir)
+    with faulty.Training(directory / "first", *given) as first:
+        first.wait_until(lambda: "pretraining:" in first.text())
+        with faulty.Training(directory / "second", *given) as second:
+            refused = second.ended()
+        assert first.process.poll() is None, "the first was through too early"
+        assert first.ended()[0] == 0
+    return run_dir, first.process.pid, refused
+
+
+def test_a_second_run_is_refused_and_names_the_first(straight):
+    run_dir, pid, (code, said) = straight
+    assert code == 2
+    assert said.startswith(f"train: --run_dir: {run_dir} is in use by process {pid} on ")
+
+
+def checkpoints_of(run_dir, stage):
+    return {int(path.name[5:]) for path in (run_dir / stage / "checkpoints").glob("ckpt-*")}
+
+
+@pytest.mark.parametrize(
+    ("stage", "when", "number"),
+    [
+        ("masks", "steps", signal.SIGTERM),
+        pytest.param("pretraining", "steps", signal.SIGINT, marks=pytest.mark.long),
+        pytest.param("pretraining", "tracing", signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param("masks", "tracing", signal.SIGTERM, marks=pytest.mark.long),
+    ],
+)
+def test_a_signal_ends_a_run_that_goes_on_to_the_same_weights(
+    stage, when, number, straight, tiny_data_dir, tmp_path
+):
+    run_dir = tmp_path / "run"
+    if stage == "masks":  # The pretraining is the same.
+        run_dir.mkdir()
+        for name in ("run.json", "classifier.weights.h5"):
+            shutil.copy(straight[0] / name, run_dir)
+    given = arguments(tiny_data_dir, run_dir)
+    with faulty.Training(tmp_path / "stopped", *given) as training_:
+        if when == "tracing":
+            training_.wait_until(lambda: f"{stage}:" in training_.text())
+        else:
+            training_.wait_until(lambda: checkpoints_of(run_dir, stage))
+        sent = time.monotonic()
+        training_.process.send_signal(number)
+        step = is_stopped(training_, stage)
+    print(f"{stage}, {when}: ended {time.monotonic() - sent:.1f} s after the signal")
+    assert step == max(checkpoints_of(run_dir, stage)) < 40
+    assert not (run_dir / "model.keras").exists()
+    with faulty.Training(tmp_path / "resumed", *given) as training_:
+        assert training_.ended()[0] == 0
+    assert faulty.same(faulty.weights(straight[0]), faulty.weights(run_dir))
+
+
+def test_a_signal_breaks_off_a_validation(tmp_path):
+    asked, read = [], []
+    batches = tf.data.Dataset.from_tensors(test_casm.BATCH).repeat()
+
+    def ask(images, labels):
+        read.append(1)
+        if len(read) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return images, labels
+
+    def validation(part):
+        # As it takes for ever, this test does if nothing breaks it off.
+        return batches.map(
+            lambda *batch: [
+                tf.ensure_shape(x, y.shape)
+                for x, y in zip(tf.py_function(ask, batch, [x.dtype for x in batch]), batch)
+            ]
+        )
+
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+    try:
+        with pytest.raises(training.StoppedError, match="stopped after step 2, as asked"):
+            training.train(
+                test_casm.make("L"),
+                tmp_path,
+                tf.distribute.get_strategy(),
+                training.Schedule(9, validate_every=2, checkpoint_every=9),
+                8,
+                lambda skip, part: batches,
+                validation,
+                stop_asked=lambda: bool(asked),
+            )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (tmp_path / "checkpoints" / "ckpt-2").exists()
+    assert "validation/accuracy" not in faulty.scalars(tmp_path)
+
+
+@pytest.mark.long
+def test_a_killed_run_leaves_its_directory_free(straight, tiny_data_dir, tmp_path):
+    run_dir = tmp_path / "run"
+    given = arguments(tiny_data_dir, run_dir)
+    with faulty.Training(tmp_path / "killed", *given) as killed:
+        killed.wait_until(lambda: checkpoints_of(run_dir, "masks"))
+        killed.process.kill()
+        killed.process.wait()
+    with faulty.Training(tmp_path / "next", *given) as next_:
+        assert next_.ended()[0] == 0
+    assert faulty.same(faulty.weights(straight[0]), faulty.weights(run_dir))
