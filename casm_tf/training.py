@@ -222,8 +222,7 @@ def on_all_replicas(model, strategy, xla=False):
     """Two functions of a batch: a training step's, and a look at a validation batch.
 
     The first is (batch, asked) -> (whether the step was refused, whether any worker was asked to
-    stop), both bool tensors; `asked`, a bool tensor, is whether this one was. The second returns the
-    latter alone.
+    stop), bool tensors; `asked`, another, is whether this one was. The second returns the latter.
     """
 
     def run(function, *args):

@@ -392,6 +392,6 @@ def test_a_split_without_a_good_picture_is_an_error_with_a_list(tmp_path):
     write_tree(tmp_path / "tree", ("train",), count=50)
     write_tree(tmp_path / "tree", ("val",), ("cat",), count=1)  # fewer than one in a hundred
     (tmp_path / "tree" / "val" / "cat" / "cat_val_0.JPEG").write_bytes(BAD["cut off"])
-    with pytest.raises(ValueError, match="none of the validation pictures in .* can be read"):
+    with pytest.raises(ValueError, match=r"none of the validation pictures in .* can be read"):
         image_folder.prepared(image_folder.config(tmp_path / "tree"), tmp_path / "data")
     assert "cat_val_0.JPEG: " in (tmp_path / "data" / "image_folder" / "skipped.txt").read_text()

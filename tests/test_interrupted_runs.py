@@ -107,7 +107,9 @@ def test_a_signal_breaks_off_a_validation(tmp_path):
         return batches.map(
             lambda *batch: [
                 tf.ensure_shape(x, y.shape)
-                for x, y in zip(tf.py_function(ask, batch, [x.dtype for x in batch]), batch)
+                for x, y in zip(
+                    tf.py_function(ask, batch, [x.dtype for x in batch]), batch, strict=True
+                )
             ]
         )
 
