@@ -3,7 +3,6 @@
 import math
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import test_casm
-import trees
 from test_casm import tiny_resnet  # noqa: F401  (a fixture)
 
 from casm_tf import networks, training
