@@ -366,7 +366,8 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
     if lambda_size is None:
         lambda_size = objectives.original_lambda(FLAGS.score, FLAGS.thinning, len(dataset.labels))
     device = "CPU:0" if FLAGS.snapshots_on == "host" else None
-    snapshots = Snapshots(classifier, thinning, FLAGS.seed, device, FLAGS.snapshot_precision)
+    with program.blaming("snapshots", tf.errors.ResourceExhaustedError):
+        snapshots = Snapshots(classifier, thinning, FLAGS.seed, device, FLAGS.snapshot_precision)
     with strategy.scope():
         encoder = None if FLAGS.shared_encoder else networks.encoder_copy(classifier)
         decoder = networks.decoder(
