@@ -3,7 +3,7 @@
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell python$(v) --version >/dev/null 2>&1 && echo python$(v))) python3)
 PY := .venv/bin/python
 
-# make test-long: the tests that take minutes each; half an hour in all.
+# make test-long: the tests that take minutes each.
 .PHONY: run test test-long lint tensorboard clean
 
 run: .venv/installed

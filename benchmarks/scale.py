@@ -124,14 +124,15 @@ def _measured(devices):
     batches = batches.rebatch(FLAGS.batch_size // devices)
     batch = next(iter(strategy.distribute_datasets_from_function(lambda _: batches)))
     run_train, _ = training.on_all_replicas(model, strategy)
-    past = [tf.convert_to_tensor(x) for x in model.classifier.variables]
+    critic = (*model.classifier.trainable_variables, *model.classifier.non_trainable_variables)
+    past = [tf.convert_to_tensor(x) for x in critic]
     count = tf.constant(float(FLAGS.batch_size))
 
     @tf.function
     def passes(batch, kind):
         """The networks' passes alone, forwards and backwards, the critic's weights at hand."""
-        critic = past if kind == "past" else None
-        found = strategy.run(lambda batch: model._gradients(batch, count, critic), args=(batch,))
+        drawn = past if kind == "past" else None
+        found = strategy.run(lambda batch: model._gradients(batch, count, drawn), args=(batch,))
         return found["classifier"], found["mask"]
 
     def step(kind):

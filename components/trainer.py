@@ -9,6 +9,7 @@ A training that was broken off goes on.
 
 import hashlib
 import pathlib
+import signal
 import subprocess
 import sys
 import zipfile
@@ -29,10 +30,15 @@ def main(arguments):
         settings = examples.read(FLAGS.examples)["settings"]
     data = [f"--{name}={value}" for name, value in settings.items() if value is not None]
     command = [sys.executable, "-m", "casm_tf.train", *arguments, *data]
-    done = subprocess.run([*command, f"--run_dir={FLAGS.run_dir}"], check=False)
-    if done.returncode:
-        return done.returncode
+    training = subprocess.Popen([*command, f"--run_dir={FLAGS.run_dir}"])
+    # A scheduler signals this process alone, and waits for the checkpoint.
+    signal.signal(signal.SIGTERM, lambda *_: training.terminate())
+    code = training.wait()
+    if code:
+        return code
     run_dir = pathlib.Path(FLAGS.run_dir)
+    if not (run_dir / "model.keras").exists():
+        raise program.UserError("--run_dir: the training was stopped; the same command goes on")
     with files.replacing(run_dir / "weights.sha256") as path:
         path.write_text(_weights_digest(run_dir / "model.keras"))
     return 0

@@ -11,7 +11,7 @@ import tensorflow as tf
 import test_casm
 from test_casm import tiny_resnet  # noqa: F401  (a fixture)
 
-from casm_tf import training
+from casm_tf import examples, training
 
 STEPS = ("--pretraining_steps=40", "--steps=40", "--checkpoint_every=5", "--validate_every=20")
 
@@ -140,3 +140,20 @@ def test_a_killed_run_leaves_its_directory_free(straight, tiny_data_dir, tmp_pat
     with faulty.Training(tmp_path / "next", *given) as next_:
         assert next_.ended()[0] == 0
     assert faulty.same(faulty.weights(straight[0]), faulty.weights(run_dir))
+
+
+def test_a_signal_to_the_trainer_reaches_the_training(tiny_data_dir, tmp_path):
+    settings = {"dataset": "digit_scenes/tiny", "data_dir": str(tiny_data_dir)}
+    examples.write(tmp_path / "examples", settings, {}, "")
+    run_dir = tmp_path / "run"
+    given = (f"--examples={tmp_path / 'examples'}", f"--run_dir={run_dir}", "--")
+    flags = (*faulty.SMALL, *STEPS, "--pretraining_steps=4000")
+    trainer = {"module": "components.trainer"}
+    with faulty.Training(tmp_path / "said", *given, *flags, **trainer) as training_:
+        training_.wait_until(lambda: checkpoints_of(run_dir, "pretraining"))
+        training_.process.send_signal(signal.SIGTERM)
+        code, said = training_.ended()
+    assert code == 2
+    assert said == "trainer: --run_dir: the training was stopped; the same command goes on"
+    assert "as asked; the same command goes on" in training_.text()
+    assert not (run_dir / "weights.sha256").exists()
