@@ -37,14 +37,19 @@ def classifier(architecture, image_size, num_classes):
 
     Args:
         architecture: one of `ARCHITECTURES`.
-        image_size: height and width of the images in pixels; a multiple of 16 for `small_resnet`,
-            of 32 for the others.
+        image_size: height and width of the images in pixels: even for `small_resnet`, a multiple
+            of 4 for the others; of 16 and 32, every map is half the one before it.
         num_classes: how many logits.
 
     Returns:
         A `keras.Model`: float32 images [B, H, W, 3] -> {"logits": float32 [B, num_classes],
         "maps": five maps, finest first: the stem's and those of the four stages}.
+
+    Raises ValueError for another size.
     """
+    stem = 2 if architecture == "small_resnet" else 4
+    if image_size % stem:
+        raise ValueError(f"{architecture} takes multiples of {stem} pixels; found {image_size}")
     if architecture == "keras_resnet50":
         return _keras_resnet50(image_size, num_classes)
     resnet = RESNETS[architecture]

@@ -4,8 +4,9 @@ A run is a directory: the flags, the versions, the checkpoints, the TensorBoard 
 end model.keras, the mask model with its classifier. The same command goes on where it was.
 """
 
-import math
+import contextlib
 import pathlib
+import re
 import signal
 import time
 
@@ -14,8 +15,10 @@ import casm_tf.quiet  # noqa: F401
 # isort: split
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import flags
+from PIL import Image
 
 from casm_tf import (
     figures,
@@ -34,6 +37,7 @@ from casm_tf.pretraining import Pretraining
 from casm_tf.thinning import Snapshots, Thinning
 
 FLAGS = flags.FLAGS
+_LARGEST = 2**31 - 1  # of what counts or is a shape
 
 # === What is trained, on what ===
 flags.DEFINE_string(
@@ -61,6 +65,7 @@ flags.DEFINE_integer(
     "What is seen of a picture, in pixels a side; by default the data set's own size, or 224 where "
     "it has pictures of any size.",
     lower_bound=32,
+    upper_bound=65_535,  # a JPEG's largest
 )
 flags.DEFINE_string(
     "data_dir", None, "Where TFDS keeps data sets; by default in the home directory."
@@ -97,7 +102,11 @@ flags.DEFINE_boolean(
     "that is trained with it.",
 )
 flags.DEFINE_integer(
-    "decoder_channels", 64, "What the decoder reduces each stage's map to.", lower_bound=1
+    "decoder_channels",
+    64,
+    "What the decoder reduces each stage's map to.",
+    lower_bound=1,
+    upper_bound=_LARGEST,
 )
 flags.DEFINE_enum(
     "upsampling",
@@ -151,7 +160,13 @@ flags.DEFINE_string(
     "F (the classifier is fixed: the baseline), L, FL, or L<n>: every n-th step's classifier "
     "is kept.",
 )
-flags.DEFINE_integer("snapshots", 30, "How many past classifiers are kept at most.", lower_bound=1)
+flags.DEFINE_integer(
+    "snapshots",
+    30,
+    "How many past classifiers are kept at most.",
+    lower_bound=1,
+    upper_bound=_LARGEST,
+)
 flags.DEFINE_float(
     "past_probability",
     0.5,
@@ -170,6 +185,7 @@ flags.DEFINE_integer(
     3000,
     "Of the classifier on clean images, when no weights are given.",
     lower_bound=1,
+    upper_bound=_LARGEST,
 )
 flags.DEFINE_float(
     "pretraining_rate",
@@ -177,7 +193,7 @@ flags.DEFINE_float(
     "AdamW's first learning rate in the pretraining; it falls linearly to 0.",
     lower_bound=0,
 )
-flags.DEFINE_integer("steps", 120_120, "Of the alternation.", lower_bound=1)
+flags.DEFINE_integer("steps", 120_120, "Of the alternation.", lower_bound=1, upper_bound=_LARGEST)
 flags.DEFINE_float("classifier_rate", 1e-3, "SGD's learning rate, momentum 0.9.", lower_bound=0)
 flags.DEFINE_float("decoder_rate", 1e-3, "Adam's learning rate.", lower_bound=0)
 flags.DEFINE_integer("decay_every", 40_040, "Both rates / 10 every so many steps.", lower_bound=1)
@@ -244,7 +260,9 @@ flags.DEFINE_integer(
 for _flag in FLAGS.flags_by_module_dict()[FLAGS.find_module_defining_flag("steps")]:
     if _flag.flag_type() == "float":
         flags.register_validator(
-            _flag.name, lambda x: x is None or math.isfinite(x), "expected a finite number"
+            _flag.name,
+            lambda x: x is None or x <= float(tf.float32.max),
+            f"expected a finite number, at most {tf.float32.max:.2g}",
         )
 
 # What may change between two calls for one run.
@@ -271,8 +289,17 @@ def main():
     replicas = strategy.num_replicas_in_sync
     if FLAGS.batch_size % replicas:
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} images for {replicas} replicas")
-    blamed = "image_dir" if FLAGS.image_dir else "dataset"
-    with program.blaming("data_dir", OSError), program.blaming(blamed, ValueError):
+    if FLAGS.xla and FLAGS.precision != "float32" and not tf.config.list_physical_devices("GPU"):
+        raise program.UserError(f"--xla: on CPUs it takes float32 only; found {FLAGS.precision}")
+    blamed = "dataset"
+    if FLAGS.image_dir is not None:
+        tree = [name for name in ("image_dir", "boxes", "masks") if FLAGS[name].value is not None]
+        blamed = " or --".join(tree)
+    with (
+        program.blaming("data_dir", OSError),
+        program.blaming(blamed, ValueError),
+        program.blaming("max_pixels", Image.DecompressionBombError),
+    ):
         dataset = input_pipeline.open_dataset(
             FLAGS.dataset,
             FLAGS.data_dir,
@@ -292,7 +319,7 @@ def main():
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(FLAGS.seed)
     keras.mixed_precision.set_global_policy(FLAGS.precision)
-    with strategy.scope():
+    with strategy.scope(), program.blaming("image_size"):
         classifier = networks.classifier(FLAGS.classifier, dataset.image_size, len(dataset.labels))
     if FLAGS.synchronized_batch_normalization:
         networks.synchronize_batch_normalization(classifier)
@@ -307,6 +334,7 @@ def main():
             program.blaming("run_dir", OSError),
             program.blaming("data_dir", damage.DamagedFileError),
             damage.naming_files(dataset),
+            _blaming_memory(),
         ):
             if strategies.is_chief(strategy):
                 _run_as_chief(classifier, thinning, dataset, strategy, run_dir)
@@ -320,6 +348,19 @@ def main():
         raise program.UserError(
             f"--strategy: another worker does not answer ({error}); start all workers again, and "
             "the training goes on from its last checkpoint"
+        ) from error
+
+
+@contextlib.contextmanager
+def _blaming_memory():
+    """Turn what TensorFlow raises where there is too little memory into a `UserError`."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        shape = re.search(r"shape\[[\d,]*\]", error.message)
+        raise program.UserError(
+            f"--batch_size: too little memory{f' for a tensor of {shape[0]}' if shape else ''}; "
+            "lower it, or --image_size, --decoder_channels or --snapshots"
         ) from error
 
 
@@ -400,6 +441,11 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
 
     def pictures():
         masks = model(shown, training=False).numpy()[..., 0]
+        if not np.isfinite(masks).all():
+            raise program.UserError(
+                f"--run_dir: after step {int(model.decoder_optimizer.iterations)} of {run_dir} the "
+                "masks are no finite numbers. Take lower rates, in another directory"
+            )
         return {"masks": figures.mask_grid(dataset.denormalise(shown), masks)}
 
     _train(
