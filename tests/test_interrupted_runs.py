@@ -12,7 +12,7 @@ import faulty
 import pytest
 import tensorflow as tf
 import test_casm
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from test_casm import tiny_resnet  # noqa: F401  (a fixture)
 
 from casm_tf import examples, training
@@ -219,33 +219,43 @@ def test_a_clock_that_jumps(environment, straight, tiny_data_dir, tmp_path):
         training_.wait_until(lambda: checkpoints_of(run_dir, "masks"))
         training_.process.send_signal(signal.SIGTERM)
         step = is_stopped(training_, "masks")
-    shown = EventAccumulator(str(run_dir / "masks"), size_guidance={"tensors": 0}).Reload()
+    # What --reload_multifile=true with --reload_multifile_inactive_secs=-1 does (see Makefile).
+    shown = EventAccumulator(str(run_dir / "masks"), event_file_active_filter=lambda last: True)
+    shown.Reload()
     with faulty.Training(tmp_path / "second", *given, env=environment(-86400, 7200)) as training_:
         assert training_.ended()[0] == 0
-    # It went on from the newest checkpoint, not from the latest.
+    # It went on from the newest checkpoint.
     assert f"{step}/40" in training_.text()
     assert f"{step - 1}/40" not in training_.text()
     assert faulty.same(faulty.weights(straight[0]), faulty.weights(run_dir))
-    names = sorted(path.name for path in (run_dir / "masks").glob("events.*"))
-    print(names, step)
+    # The second's events look older than the first's, which a TensorBoard has read by now.
+    assert len(list((run_dir / "masks").glob("events.*"))) == 2
+    assert [event.step for event in shown.Reload().Tensors("training/score")] == [20, 40]
     for stage in ("pretraining", "masks"):
         scalars = faulty.scalars(run_dir / stage)
         assert set(scalars["speed/images_per_second"]) == {20, 40}
         for value in scalars["speed/images_per_second"].values():
             assert 0 < value < 1e6
-    print([e.step for e in shown.Reload().Tensors("training/score")])
 
 
-def test_a_signal_to_the_trainer_reaches_the_training(tiny_data_dir, tmp_path):
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [
+        (os.kill, signal.SIGTERM),
+        # As Ctrl-C does, so that the training gets it twice.
+        pytest.param(os.killpg, signal.SIGINT, marks=pytest.mark.long),
+    ],
+)
+def test_a_signal_to_the_trainer_reaches_the_training(send, number, tiny_data_dir, tmp_path):
     settings = {"dataset": "digit_scenes/tiny", "data_dir": str(tiny_data_dir)}
     examples.write(tmp_path / "examples", settings, {}, "")
     run_dir = tmp_path / "run"
     given = (f"--examples={tmp_path / 'examples'}", f"--run_dir={run_dir}", "--")
     flags = (*faulty.SMALL, *STEPS, "--pretraining_steps=4000")
-    trainer = {"module": "components.trainer"}
+    trainer = {"module": "components.trainer", "start_new_session": True}
     with faulty.Training(tmp_path / "said", *given, *flags, **trainer) as training_:
         training_.wait_until(lambda: checkpoints_of(run_dir, "pretraining"))
-        training_.process.send_signal(signal.SIGTERM)
+        send(training_.process.pid, number)
         code, said = training_.ended()
     assert code == 2
     assert said == "trainer: --run_dir: the training was stopped; the same command goes on"
