@@ -117,12 +117,7 @@ def changed(path):
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [
-        cut_off,
-        pytest.param(removed, marks=pytest.mark.long),
-        pytest.param(changed, marks=pytest.mark.long),
-    ],
+    "damage", [cut_off, *(pytest.param(x, marks=pytest.mark.long) for x in (removed, changed))]
 )
 def test_a_data_file_that_is_damaged_while_it_is_used(damage, tmp_path):
     trees.write_tree(tmp_path / "tree")

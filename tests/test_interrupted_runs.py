@@ -238,13 +238,11 @@ def test_a_clock_that_jumps(environment, straight, tiny_data_dir, tmp_path):
             assert 0 < value < 1e6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("send", "number"),
-    [
-        (os.kill, signal.SIGTERM),
-        # As Ctrl-C does, so that the training gets it twice.
-        pytest.param(os.killpg, signal.SIGINT, marks=pytest.mark.long),
-    ],
+    # The second as Ctrl-C does, so that the training gets it twice.
+    [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT)],
 )
 def test_a_signal_to_the_trainer_reaches_the_training(send, number, tiny_data_dir, tmp_path):
     settings = {"dataset": "digit_scenes/tiny", "data_dir": str(tiny_data_dir)}
