@@ -21,8 +21,9 @@ lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
+# Of a run that goes on while the clock is behind, the new file's name sorts before the old one's.
 tensorboard: .venv/installed
-	.venv/bin/tensorboard --logdir=runs
+	.venv/bin/tensorboard --logdir=runs --reload_multifile=true --reload_multifile_inactive_secs=-1
 
 clean:
 	rm -rf .venv *.egg-info

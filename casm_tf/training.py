@@ -260,9 +260,14 @@ def on_all_replicas(model, strategy, xla=False):
 def _distributed(strategy, batch_size, batches_of):
     """The batches that `batches_of` makes for a worker's part, shared out to its replicas."""
 
+    options = tf.data.Options()
+    # At its end TensorFlow 2.21 may wait for a pipeline's tuning: up to a minute, longer than a
+    # scheduler's grace, or for as long as the clock was set back.
+    options.autotune.enabled = False
+
     def of_worker(context):
         part = (context.input_pipeline_id, context.num_input_pipelines)
-        batches = batches_of(part)
+        batches = batches_of(part).with_options(options)
         replicas = strategy.num_replicas_in_sync
         return batches if replicas == part[1] else batches.rebatch(batch_size // replicas)
 
@@ -288,13 +293,9 @@ def _shown(averages):
 
 
 def _learning_rates(model):
-    names = ("classifier_optimizer", "decoder_optimizer")
-    optimizers = {name: getattr(model, name, None) for name in names}
-    return {
-        name.removesuffix("_optimizer"): optimizer.learning_rate
-        for name, optimizer in optimizers.items()
-        if optimizer
-    }
+    names = ("classifier", "decoder")
+    optimizers = {name: getattr(model, f"{name}_optimizer", None) for name in names}
+    return {name: found.learning_rate for name, found in optimizers.items() if found}
 
 
 def _write(group, values, step):

@@ -31,8 +31,9 @@ def main(arguments):
     data = [f"--{name}={value}" for name, value in settings.items() if value is not None]
     command = [sys.executable, "-m", "casm_tf.train", *arguments, *data]
     training = subprocess.Popen([*command, f"--run_dir={FLAGS.run_dir}"])
-    # A scheduler signals this process alone, and waits for the checkpoint.
-    signal.signal(signal.SIGTERM, lambda *_: training.terminate())
+    # A scheduler signals this process alone, and waits for the checkpoint; a terminal signals both.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: training.send_signal(number))
     code = training.wait()
     if code:
         return code
