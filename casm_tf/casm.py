@@ -122,20 +122,26 @@ class CASM(steps.Model):
         return self.decoder.trainable_variables + encoder
 
     def find_step(self, data, run=steps.call):
-        step = self.decoder_optimizer.iterations
-        count = run(steps.images_of_all, data)
+        step, count = self.decoder_optimizer.iterations, run(steps.images_of_all, data)
+
+        def with_past(data, count):
+            return self._gradients(data, count, past=self.snapshots.draw(step))
+
+        # f', drawn once for all replicas.
         if self.snapshots.capacity == 0:
             return run(self._gradients, data, count)
         return tf.cond(
             self.snapshots.draws_past(step),
-            lambda: run(self._gradients_with_past, data, count),
+            lambda: run(with_past, data, count),
             lambda: run(self._gradients, data, count),
         )
 
     def take_step(self, found):
+        # theta_f  <-  theta_f - eta_f grad L
         if not self.snapshots.thinning.fixed:
             gradients = found["classifier"]
             self._apply(self.classifier_optimizer, gradients, self.classifier.trainable_variables)
+        # theta_m  <-  theta_m + eta_m grad S
         # Clipped is the gradient of all images; the optimizer then sums over the replicas again.
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce("sum", found["mask"])
@@ -143,12 +149,12 @@ class CASM(steps.Model):
         gradients = [gradient / context.num_replicas_in_sync for gradient in gradients]
         self._apply(self.decoder_optimizer, gradients, self.mask_variables)
         steps.assign_on_all(self._statistics, found["statistics"])
-        return self._update_averages(found["values"])
+        return self.update_averages(found["values"])
 
     def test_step(self, data):
         images, labels = data
         _, _, values = self._objectives(images, labels, past=None, training=False)
-        return self._update_averages(values)
+        return self.update_averages(values)
 
     @property
     def state(self):
@@ -167,9 +173,6 @@ class CASM(steps.Model):
         if not self.snapshots.thinning.fixed:
             networks.append(self.classifier)
         return [x for network in networks if network for x in network.non_trainable_variables]
-
-    def _gradients_with_past(self, data, count):
-        return self._gradients(data, count, self.snapshots.draw(self.decoder_optimizer.iterations))
 
     def _gradients(self, data, count, past=None):
         """The gradients of L and of -S at one point, this replica's share of the mean over all."""
@@ -259,11 +262,6 @@ class CASM(steps.Model):
         decay = self.weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
         pairs = zip(gradients, variables, strict=True)
         optimizer.apply([g + decay * v for g, v in pairs], variables)
-
-    def _update_averages(self, values):
-        for name, value in values.items():
-            self.averages[name].update_state(value)
-        return {name: average.result() for name, average in self.averages.items()}
 
     def inference_model(self):
         """Images -> {"mask", "logits"} as one functional model that shares these weights."""

@@ -31,10 +31,10 @@ class Pretraining(steps.Model):
     def take_step(self, found):
         self.classifier_optimizer.apply(found["classifier"], self.classifier.trainable_variables)
         steps.assign_on_all(self.classifier.non_trainable_variables, found["statistics"])
-        return self._update_averages(found["values"])
+        return self.update_averages(found["values"])
 
     def test_step(self, data):
-        return self._update_averages(self._objectives(*data, training=False))
+        return self.update_averages(self._objectives(*data, training=False))
 
     @property
     def state(self):
@@ -62,8 +62,3 @@ class Pretraining(steps.Model):
             "loss": objectives.cross_entropy(logits, labels),
             "accuracy": objectives.is_right(logits, labels),
         }
-
-    def _update_averages(self, values):
-        for name, value in values.items():
-            self.averages[name].update_state(value)
-        return {name: average.result() for name, average in self.averages.items()}

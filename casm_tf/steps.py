@@ -38,6 +38,12 @@ class Model(keras.Model):
     def train_step(self, data):
         return self.take_step(self.find_step(data))
 
+    def update_averages(self, values):
+        """Add values of images, {name: float32 [B]}, to `averages`, {name: metric}; the results."""
+        for name, value in values.items():
+            self.averages[name].update_state(value)
+        return {name: average.result() for name, average in self.averages.items()}
+
 
 def images_of_all(data):
     """How many images all replicas have in their batches (images, labels), a float32 tensor."""

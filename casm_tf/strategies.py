@@ -47,6 +47,8 @@ def _workers(text):
         config = json.loads(text)
         workers = config.get("cluster", {}).get("worker", [])
         task = config.get("task", {})
+        if not isinstance(workers, list) or not all(isinstance(name, str) for name in workers):
+            raise ValueError(f"workers are a list of addresses, not {workers!r}")
         if workers and not (task["type"] == "worker" and 0 <= task["index"] < len(workers)):
             raise ValueError(f"task {task} is none of {len(workers)} workers")
     except (ValueError, AttributeError, KeyError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 
 import tensorflow as tf
@@ -45,18 +46,15 @@ class WorkerLostError(Exception):
 
 
 class NotFiniteError(Exception):
-    """Too many steps in a row had a loss or a gradient that is NaN or infinite.
+    """Too many steps in a row had a loss or a gradient that is NaN or infinite, or one led to it.
 
     Attributes:
         steps: their numbers.
         checkpoint: the path of the newest checkpoint, or None.
     """
 
-    def __init__(self, steps, checkpoint):
-        super().__init__(
-            f"in {len(steps)} steps in a row, to step {steps[-1]}, a loss or a gradient was NaN or "
-            f"infinite; the last good checkpoint is {checkpoint or 'none'}"
-        )
+    def __init__(self, found, steps, checkpoint):
+        super().__init__(f"{found}; the last good checkpoint is {checkpoint or 'none'}")
         self.steps = steps
         self.checkpoint = checkpoint
 
@@ -152,7 +150,9 @@ def train(
                 progress.write(f"step {number} is left out: a loss or a gradient is not finite")
                 if len(in_a_row) == schedule.refused_in_a_row:
                     checkpoints.wait()
-                    raise NotFiniteError(in_a_row, checkpoints.newest())
+                    found = f"in {len(in_a_row)} steps in a row, to step {number}, a loss or a "
+                    found += "gradient was NaN or infinite"
+                    raise NotFiniteError(found, in_a_row, checkpoints.newest())
             else:
                 in_a_row.clear()
 
@@ -175,7 +175,14 @@ def train(
                     if is_asked:
                         break
                 else:
-                    _write("validation", model.get_metrics_result(), number)
+                    averages = model.get_metrics_result()
+                    is_finite = all(math.isfinite(value) for value in averages.values())
+                    if not is_finite and (last or not in_a_row):
+                        # A step may be finite and so large that the next would not be.
+                        checkpoints.wait()
+                        found = f"after step {number} a loss or a mask is NaN or infinite"
+                        raise NotFiniteError(found, [number], checkpoints.newest())
+                    _write("validation", averages, number)
                     if chief:
                         for name, picture in pictures().items():
                             tf.summary.image(name, picture[None], step=number)

@@ -1,5 +1,9 @@
 """digit_scenes and the input pipeline."""
 
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -162,3 +166,20 @@ def test_the_names_of_a_batch_are_those_of_its_pictures(tiny):
     label_of = {example["tfds_id"].decode(): example["label"] for example in examples}
     assert [[label_of[name] for name in batch] for batch in names] == expected
     assert len(set(names[0][:28])) == 28  # 128 pictures an epoch
+
+
+def test_data_that_are_there_are_not_locked(tiny_data_dir, tmp_path):
+    data = tmp_path / "digit_scenes" / "tiny"  # as on a disk that is read-only
+    shutil.copytree(tiny_data_dir / "digit_scenes" / "tiny" / "1.0.0", data / "1.0.0")
+    input_pipeline.open_dataset("digit_scenes/tiny", str(tmp_path))
+    assert [path.name for path in data.iterdir()] == ["1.0.0"]
+
+
+def test_two_processes_at_once_make_the_data_once(tmp_path):
+    code = "from casm_tf.data import datasets as d; import sys; "
+    code += "print(d.open_dataset('digit_scenes/tiny', sys.argv[1]).builder.info.splits['train'])"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors

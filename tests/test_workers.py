@@ -119,6 +119,8 @@ def test_a_killed_worker_ends_the_others_and_all_go_on_from_the_checkpoint(
         ('{"cluster": {"worker": ["a:1", "b:1"]}}', "TF_CONFIG: 'type'"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "none of 1"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "none of 1"),
+        ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "a list of"),
+        ('{"cluster": {"worker": [7]}, "task": {"type": "worker", "index": 0}}', "a list of"),
     ],
 )
 def test_what_names_no_workers_is_refused(text, found, monkeypatch):

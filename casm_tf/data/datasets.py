@@ -216,12 +216,7 @@ def mask(dataset, example):
 
 def _registered(name, data_dir, boxes):
     """The builder of a data set of TFDS, its data on disk, and its XML files."""
-    with damage.naming_description(name, data_dir):
-        try:
-            builder = tfds.builder(name, data_dir=data_dir)
-        except (ValueError, AssertionError, TypeError, LookupError) as error:
-            # TFDS's own message lists every data set there is.
-            raise ValueError(f"TFDS knows no data set {name!r}") from error
+    builder = _builder(name, data_dir)
     features = builder.info.features
     if (
         not isinstance(features, tfds.features.FeaturesDict)
@@ -236,12 +231,24 @@ def _registered(name, data_dir, boxes):
             raise ValueError(f"{name!r} does not give its files' names: no boxes can be joined")
         paths = annotations.files_below(boxes, ".xml")
         xml = {_stem(name): paths[name] for name in paths}
-    try:
-        with files.locked(pathlib.Path(builder.data_dir).parent / "lock"):
-            builder.download_and_prepare()
-    except (AssertionError, ImportError) as error:
-        raise ValueError(f"{name!r} cannot be prepared: {error}") from error
+    directory = pathlib.Path(builder.data_dir)
+    if not directory.exists():  # else it may lie on a disk that is read-only
+        try:
+            with files.locked(directory.parent / "lock"):
+                builder = _builder(name, data_dir)  # It may be there by now.
+                builder.download_and_prepare()
+        except (AssertionError, ImportError) as error:
+            raise ValueError(f"{name!r} cannot be prepared: {error}") from error
     return builder, xml
+
+
+def _builder(name, data_dir):
+    with damage.naming_description(name, data_dir):
+        try:
+            return tfds.builder(name, data_dir=data_dir)
+        except (ValueError, AssertionError, TypeError, LookupError) as error:
+            # TFDS's own message lists every data set there is.
+            raise ValueError(f"TFDS knows no data set {name!r}") from error
 
 
 def _label_feature(features):
