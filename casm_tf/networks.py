@@ -6,8 +6,14 @@ import warnings
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers, ops
+
+from casm_tf.layers import (
+    BatchNormalization,
+    StemConvolution,
+    UpsampledConvolution,
+    he_fan_out,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +64,7 @@ def classifier(architecture, image_size, num_classes):
     images = keras.Input((image_size, image_size, 3), name="images")
     if resnet.deep_stem:
         x = StemConvolution(
-            64, 7, strides=2, use_bias=False, kernel_initializer=_he_fan_out(), name="conv1"
+            64, 7, strides=2, use_bias=False, kernel_initializer=he_fan_out(), name="conv1"
         )(images)
         x = layers.ReLU(name="relu1")(BatchNormalization(name="bn1")(x))
         # After a ReLU zeros are as good as the minus infinity that pads a max-pool.
@@ -144,164 +150,6 @@ def map_shapes(model):
     return [tuple(x.shape[1:]) for x in model.output["maps"]]
 
 
-@keras.saving.register_keras_serializable("casm_tf")
-class BatchNormalization(layers.Layer):
-    """Batch normalization of [B, H, W, C] in TensorFlow's fused op, with torchvision's constants.
-
-    Keras's own layer is made of separate ops: on a CPU that costs a fifth of a ResNet-50's step.
-    In training the moving variance is of the unbiased kind, as in PyTorch. With `synchronized` mean
-    and variance are those of all replicas' batches, in separate ops.
-    """
-
-    MOMENTUM = 0.9
-    EPSILON = 1e-5
-
-    def __init__(self, synchronized=False, **kwargs):
-        super().__init__(**kwargs)
-        self.synchronized = synchronized
-
-    def build(self, input_shape):
-        # Without autocast: else a layer that computes in bfloat16 reads its statistics rounded.
-        def add(name, initializer, trainable=True):
-            return self.add_weight(
-                shape=(input_shape[-1],),
-                initializer=initializer,
-                trainable=trainable,
-                autocast=False,
-                name=name,
-            )
-
-        self.gamma = add("gamma", "ones")
-        self.beta = add("beta", "zeros")
-        self.moving_mean = add("moving_mean", "zeros", trainable=False)
-        self.moving_variance = add("moving_variance", "ones", trainable=False)
-
-    def call(self, inputs, training=False):
-        if training and self.synchronized:
-            return self._over_all_replicas(inputs)
-        # Scale, offset and statistics are float32 whatever the inputs' type is.
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=ops.cast(self.gamma, "float32"),
-            offset=ops.cast(self.beta, "float32"),
-            mean=ops.cast(self.moving_mean, "float32"),
-            variance=ops.cast(self.moving_variance, "float32"),
-            epsilon=self.EPSILON,
-            exponential_avg_factor=1 - self.MOMENTUM,
-            is_training=training,
-        )
-        if training:
-            self.moving_mean.assign(mean)
-            self.moving_variance.assign(variance)
-        return outputs
-
-    def _over_all_replicas(self, inputs):
-        x = tf.cast(inputs, tf.float32)
-        count = tf.cast(tf.size(x[..., 0]), tf.float32)
-        # Sums of what is left after the moving mean, which is the same on all replicas: a variance
-        # that is small beside the mean would drown in the squares' rounding.
-        shift = tf.stop_gradient(tf.convert_to_tensor(self.moving_mean))
-        shifted = x - shift
-        sums = [tf.reduce_sum(y, axis=(0, 1, 2)) for y in (shifted, tf.square(shifted))]
-        context = tf.distribute.get_replica_context()
-        count, total, squares = context.all_reduce("sum", [count, *sums])
-        mean = total / count
-        variance = squares / count - tf.square(mean)
-        scale = self.gamma * tf.math.rsqrt(variance + self.EPSILON)
-        for moving, value in (
-            (self.moving_mean, shift + mean),
-            (self.moving_variance, variance * count / tf.maximum(count - 1, 1)),
-        ):
-            moving.assign(self.MOMENTUM * moving + (1 - self.MOMENTUM) * value)
-        return tf.cast((shifted - mean) * scale + self.beta, inputs.dtype)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "synchronized": self.synchronized}
-
-
-@keras.saving.register_keras_serializable("casm_tf")
-class StemConvolution(layers.Conv2D):
-    """7x7 with strides 2 and 3 pixels of padding, [B, H, W, C] -> [B, H / 2, W / 2, filters].
-
-    The objective of the mask needs this layer's gradient for the images at every step. TensorFlow's
-    op for it is slow with strides and few channels; here it is a convolution without strides, to
-    four times the channels at half the size (three times as fast on a CPU). H and W are even.
-    """
-
-    def convolution_op(self, inputs, kernel):
-        return _stem_convolution(inputs, tf.convert_to_tensor(kernel))
-
-    def compute_output_shape(self, input_shape):
-        batch, height, width, _ = input_shape
-        return (batch, height // 2, width // 2, self.filters)
-
-
-@tf.custom_gradient
-def _stem_convolution(images, kernel):
-    # Padding of the op's own ("EXPLICIT") is slow in bfloat16 on a CPU.
-    padded = tf.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)))
-    settings = {"strides": (1, 2, 2, 1), "padding": "VALID"}
-
-    def gradients(outputs):
-        kernel_gradient = tf.raw_ops.Conv2DBackpropFilter(
-            input=padded, filter_sizes=kernel.shape, out_backprop=outputs, **settings
-        )
-        # The kernel at 8x8 as 4x4 of 2x2: each output pixel i, two image pixels wide, has read the
-        # pairs i - 2 to i + 1.
-        channels, filters = kernel.shape[2:]
-        pairs = tf.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
-        pairs = tf.reshape(pairs, (4, 2, 4, 2, channels, filters))
-        pairs = tf.reshape(tf.transpose(pairs, (0, 2, 5, 1, 3, 4)), (4, 4, filters, 4 * channels))
-        pairs = tf.nn.conv2d(outputs, pairs[::-1, ::-1], 1, ((0, 0), (1, 2), (1, 2), (0, 0)))
-        return tf.nn.depth_to_space(pairs, 2), kernel_gradient
-
-    return tf.raw_ops.Conv2D(input=padded, filter=kernel, **settings), gradients
-
-
-@keras.saving.register_keras_serializable("casm_tf")
-class UpsampledConvolution(layers.Layer):
-    """Bilinear upsampling of all maps to the first's size, concatenation, 3x3 convolution to one.
-
-    All three are linear, so they are taken in another order: a 3x3 convolution is nine 1x1
-    convolutions whose outputs are shifted and added, and a 1x1 convolution commutes with the
-    upsampling. Nine channels a map are upsampled instead of `channels`, and nothing is
-    concatenated. Kernel and bias are those of the plain convolution.
-    """
-
-    def build(self, input_shapes):
-        self.kernel = self.add_weight(
-            shape=(3, 3, sum(shape[-1] for shape in input_shapes), 1),
-            initializer=_he_fan_out(),
-            name="kernel",
-        )
-        self.bias = self.add_weight(shape=(1,), initializer="zeros", name="bias")
-
-    def call(self, maps):
-        height, width = maps[0].shape[1:3]
-        kernels = ops.split(self.kernel, np.cumsum([x.shape[-1] for x in maps])[:-1], axis=2)
-        taps = 0
-        for x, kernel in zip(maps, kernels, strict=True):
-            kernel = ops.reshape(ops.transpose(kernel, (3, 2, 0, 1)), (1, 1, x.shape[-1], 9))
-            x = ops.conv(x, ops.cast(kernel, x.dtype), padding="valid")
-            if x.shape[1:3] != (height, width):
-                x = tf.image.resize(x, (height, width))
-            taps += ops.cast(x, self.compute_dtype)
-        # Tap 3i + j of the kernel is read at (i - 1, j - 1) from where its product is added.
-        taps = ops.pad(taps, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        shifted = [
-            taps[:, i : i + height, j : j + width, 3 * i + j, None]
-            for i in range(3)
-            for j in range(3)
-        ]
-        return tf.add_n(shifted) + self.bias
-
-    def compute_output_shape(self, input_shapes):
-        return (*input_shapes[0][:-1], 1)
-
-
 def _keras_resnet50(image_size, num_classes):
     """Keras's ResNet50 behind the step from images normalised as ImageNet's to what it expects.
 
@@ -320,11 +168,6 @@ def _keras_resnet50(image_size, num_classes):
     return keras.Model(images, {"logits": logits, "maps": maps}, name="keras_resnet50")
 
 
-def _he_fan_out():
-    """normal(0, sqrt(2 / (size^2 filters))), as the original code starts from."""
-    return keras.initializers.VarianceScaling(2, "fan_out", "untruncated_normal")
-
-
 def _convolution(x, filters, size, strides=1, use_bias=False, name=None):
     """A convolution that pads by size // 2 on every side, as PyTorch does.
 
@@ -338,7 +181,7 @@ def _convolution(x, filters, size, strides=1, use_bias=False, name=None):
         strides,
         padding="valid" if strides > 1 else "same",
         use_bias=use_bias,
-        kernel_initializer=_he_fan_out(),
+        kernel_initializer=he_fan_out(),
         name=name,
     )(x)
 
