@@ -2,6 +2,8 @@
 
 import contextlib
 import pathlib
+import signal
+import subprocess
 import sys
 
 from absl import app, flags, logging
@@ -33,6 +35,24 @@ def blaming(flag, errors=(ValueError, OSError)):
         yield
     except errors as error:
         raise UserError(f"--{flag}: {error}") from error
+
+
+def call(command, env=None):
+    """Run another program to its end, passing SIGTERM and SIGINT on to it; its exit code.
+
+    A scheduler signals this process alone, and waits for the other's checkpoint. A terminal signals
+    both.
+    """
+    process = subprocess.Popen(command, env=env)
+    before = {
+        number: signal.signal(number, lambda number, _: process.send_signal(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parse(argv):

@@ -268,8 +268,9 @@ def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
             for step, some in zip(error.steps, names, strict=True)
             for name in some
         ]
-        with files.replacing(path) as unfinished:
-            unfinished.write_text("".join(lines), encoding="utf-8")
+        if strategies.is_chief(strategy):
+            with files.replacing(path) as unfinished:
+                unfinished.write_text("".join(lines), encoding="utf-8")
         raise program.UserError(
             f"--run_dir: {error}; {path} lists these steps' pictures, the last one's first is "
             f"{next(iter(names[-1]), 'not known')}. Take a lower rate, or look at those pictures"

@@ -20,7 +20,6 @@ import json
 import os
 import pathlib
 import platform
-import subprocess
 import sys
 import time
 
@@ -158,11 +157,10 @@ def _run(component, parameters, artefacts, done):
         )
         started = time.monotonic()
         try:
-            code = subprocess.run(
+            code = program.call(
                 [sys.executable, "-m", component.module, *arguments],
-                check=False,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            ).returncode
+            )
         finally:
             artefacts.add_seconds(number, time.monotonic() - started)
         if code:

@@ -9,8 +9,6 @@ A training that was broken off goes on.
 
 import hashlib
 import pathlib
-import signal
-import subprocess
 import sys
 import zipfile
 
@@ -30,11 +28,7 @@ def main(arguments):
         settings = examples.read(FLAGS.examples)["settings"]
     data = [f"--{name}={value}" for name, value in settings.items() if value is not None]
     command = [sys.executable, "-m", "casm_tf.train", *arguments, *data]
-    training = subprocess.Popen([*command, f"--run_dir={FLAGS.run_dir}"])
-    # A scheduler signals this process alone, and waits for the checkpoint; a terminal signals both.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: training.send_signal(number))
-    code = training.wait()
+    code = program.call([*command, f"--run_dir={FLAGS.run_dir}"])
     if code:
         return code
     run_dir = pathlib.Path(FLAGS.run_dir)

@@ -208,6 +208,32 @@ def test_a_killed_trainer_goes_on_and_the_weights_are_the_same(root, tmp_path):
         assert (tmp_path / name).read_text() == (path / name).read_text()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("send", "number"),
+    # The second as Ctrl-C does, so that the training gets it three times.
+    [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT)],
+)
+def test_a_signal_to_the_pipeline_reaches_the_training(send, number, tmp_path):
+    checkpoints = tmp_path / "Trainer" / "model_run" / "2" / "masks" / "checkpoints"
+    started = command(tmp_path, "--trainer=--steps=4000")
+    with (tmp_path / "said").open("w") as file:
+        process = subprocess.Popen(
+            started, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    until = time.monotonic() + 300
+    while not (checkpoints / "ckpt-2").exists() and time.monotonic() < until:
+        assert process.poll() is None
+        time.sleep(0.01)
+    send(process.pid, number)
+    assert process.wait(60) == 1
+    said = (tmp_path / "said").read_text()
+    assert "as asked; the same command goes on" in said
+    assert said.endswith("pipeline: Trainer: exit code 2; the same command goes on here\n")
+    assert "Traceback" not in said
+    assert not (tmp_path / "Trainer" / "model_run" / "2" / "model.keras").exists()
+
+
 def test_what_is_gone_is_made_again(root):
     path, _ = root
     shutil.rmtree(path / "serving" / "casm" / "1")
