@@ -14,7 +14,7 @@ test: .venv/installed
 	@echo "all tests passed; next: make run"
 
 test-long: .venv/installed
-	$(PY) -m pytest -m long
+	$(PY) -m pytest -m long -n 2 --dist worksteal
 	@echo "all long tests passed"
 
 lint: .venv/installed

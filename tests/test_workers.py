@@ -83,9 +83,9 @@ def test_a_killed_worker_ends_the_others_and_all_go_on_from_the_checkpoint(
 ):
     run_dir = tmp_path / "run"
     where = (f"--data_dir={tiny_data_dir}", f"--run_dir={run_dir}")
-    command = ("-m", "casm_tf.train", *SMALL, *where, "--decay_every=400")
+    command = ("-m", "casm_tf.train", *SMALL, *where, "--decay_every=200")
     checkpoints = run_dir / "masks" / "checkpoints"
-    with workers(*command, "--steps=400") as processes:
+    with workers(*command, "--steps=200") as processes:
         wait_for(checkpoints / "ckpt-6", processes)
         processes[killed].send_signal(signal.SIGKILL)
         since = time.monotonic()
@@ -100,12 +100,12 @@ def test_a_killed_worker_ends_the_others_and_all_go_on_from_the_checkpoint(
     print(f"ended {seconds:.0f} s after: {last}")
 
     newest = max(int(path.name[5:]) for path in checkpoints.glob("ckpt-*"))
-    with workers(*command, "--steps=400") as processes:
+    with workers(*command, "--steps=200") as processes:
         for process in processes:
             _, errors = process.communicate(timeout=400)
             assert process.returncode == 0, errors
             if process is processes[0]:
-                assert f"{newest}/400" in errors  # where its progress bar began
+                assert f"{newest}/200" in errors  # where its progress bar began
     assert (run_dir / "model.keras").exists()
     assert list((run_dir / "masks").glob("events.*"))
 
