@@ -37,14 +37,14 @@ from casm_tf.thinning import Snapshots, Thinning
 FLAGS = flags.FLAGS
 
 flags.DEFINE_integer("batch_size", 32, "Images a step here, over all devices.", lower_bound=4)
-flags.DEFINE_integer("rounds", 3, "Steps of each kind, after one that does not count.")
+flags.DEFINE_integer("rounds", 5, "Steps of each kind, after one that does not count.")
 flags.DEFINE_integer("devices", 0, "Measure on so many alone; 0 measures all, and calculates.")
 flags.DEFINE_float("gpu_tflops", 60, "Assumed: 10^12 operations a second that a GPU reaches.")
 flags.DEFINE_float("gpu_memory", 1500, "Assumed: GB a second, read and written.")
 flags.DEFINE_float("links", 150, "Assumed: GB a second between the 8 GPUs of a machine.")
 flags.DEFINE_float("network", 12, "Assumed: GB a second between machines.")
 flags.DEFINE_float("launch", 0.010, "Assumed: seconds a step that the GPU waits for the host.")
-flags.DEFINE_float("input_rate", 751, "Images a second and core, of benchmarks.input_pipeline.")
+flags.DEFINE_float("input_rate", 736, "Images a second and core, of benchmarks.input_pipeline.")
 flags.DEFINE_integer("cores", 12, "Assumed: processor cores a GPU.")
 
 _CLASSES = 1000
