@@ -117,6 +117,7 @@ class Checkpoints:
             shutil.rmtree(unfinished, ignore_errors=True)  # the disk may be full
             raise
         unfinished.replace(self.directory / f"ckpt-{step}")
+        files.sync(self.directory)
         found = self._folders()
         for old in sorted(found)[: -self._keep]:
             shutil.rmtree(found[old])
@@ -134,6 +135,8 @@ class Checkpoints:
             raise OSError(f"a checkpoint cannot be written: {reason}") from error
         with files.naming(folder):
             (folder / _SUMS).write_text("".join(_sums(folder)))
+            for path in (*folder.iterdir(), folder):
+                files.sync(path)
 
 
 def _sums(folder):

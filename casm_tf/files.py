@@ -23,6 +23,18 @@ def replacing(path):
         temporary.unlink(missing_ok=True)
 
 
+def sync(path):
+    """Have a file on the disk, or the names in a folder: a power cut takes what is in memory.
+
+    Else a new name may be on the disk before what it names.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def naming(path):
     """Name the path in an OSError that names none, such as that of a full disk."""

@@ -164,6 +164,7 @@ def _run(classifier, thinning, dataset, strategy, run_dir):
             with files.replacing(first) as path:
                 files.check_room(run_dir, size)
                 classifier.save_weights(path)
+                files.sync(path)
     return _train_masks(classifier, thinning, dataset, strategy, run_dir)
 
 

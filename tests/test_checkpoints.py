@@ -1,5 +1,7 @@
 """Checkpoints: what is read is what was written, or is known not to be."""
 
+import os
+import pathlib
 import random
 import shutil
 import subprocess
@@ -149,6 +151,33 @@ def test_what_goes_wrong_in_writing_is_raised_by_the_next_call(tmp_path):
     checkpoints.save(2)
     with pytest.raises(OSError):
         checkpoints.save(3)
+
+
+def test_all_is_on_the_disk_before_it_has_its_name_and_the_name_before_an_old_one_goes(
+    tmp_path, monkeypatch
+):
+    """Watched, not tried: only a power cut would show it."""
+    synced, renamed = set(), []
+    fsync, replace, rmtree = os.fsync, pathlib.Path.replace, shutil.rmtree
+
+    def watched_fsync(descriptor):
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def watched_replace(path, target):
+        assert {x.stat().st_ino for x in (path, *path.iterdir())} <= synced
+        renamed.append(replace(path, target))
+        synced.clear()
+
+    def watched_rmtree(path, **_):
+        assert tmp_path.stat().st_ino in synced
+        rmtree(path)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(pathlib.Path, "replace", watched_replace)
+    monkeypatch.setattr(shutil, "rmtree", watched_rmtree)
+    written(tmp_path, (1, 2, 3))
+    assert len(renamed) == 3
 
 
 def test_one_that_does_not_write_only_reads(tmp_path):
