@@ -225,8 +225,8 @@ def test_a_clock_that_jumps(environment, straight, tiny_data_dir, tmp_path):
     with faulty.Training(tmp_path / "second", *given, env=environment(-86400, 7200)) as training_:
         assert training_.ended()[0] == 0
     # It went on from the newest checkpoint.
-    assert f"{step}/40" in training_.text()
-    assert f"{step - 1}/40" not in training_.text()
+    assert f"| {step}/40 [" in training_.text()
+    assert f"| {step - 1}/40 [" not in training_.text()
     assert faulty.same(faulty.weights(straight[0]), faulty.weights(run_dir))
     # The second's events look older than the first's, which a TensorBoard has read by now.
     assert len(list((run_dir / "masks").glob("events.*"))) == 2

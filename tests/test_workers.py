@@ -105,7 +105,7 @@ def test_a_killed_worker_ends_the_others_and_all_go_on_from_the_checkpoint(
             _, errors = process.communicate(timeout=400)
             assert process.returncode == 0, errors
             if process is processes[0]:
-                assert f"{newest}/200" in errors  # where its progress bar began
+                assert f"| {newest}/200 [" in errors  # where its progress bar began
     assert (run_dir / "model.keras").exists()
     assert list((run_dir / "masks").glob("events.*"))
 
