@@ -122,12 +122,13 @@ class CASM(steps.Model):
         return self.decoder.trainable_variables + encoder
 
     def find_step(self, data, run=steps.call):
-        step, count = self.decoder_optimizer.iterations, run(steps.images_of_all, data)
+        step = self.decoder_optimizer.iterations
+        count = run(steps.images_of_all, data)
 
         def with_past(data, count):
             return self._gradients(data, count, past=self.snapshots.draw(step))
 
-        # f', drawn once for all replicas.
+        # f', the same on all replicas.
         if self.snapshots.capacity == 0:
             return run(self._gradients, data, count)
         return tf.cond(

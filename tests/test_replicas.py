@@ -15,7 +15,7 @@ from test_casm import BATCH, IMAGES, LABELS, OPTIONS, SIZE, close, make, state, 
 from casm_tf import networks, training
 
 
-def smooth(name, strategy):
+def smooth(name, strategy, classifier_rate=0.05):
     """A model in which rounding errors stay what they are: softplus for ReLU, SGD for Adam.
 
     An activation within rounding of ReLU's kink falls on either side of it, and its gradient with
@@ -28,16 +28,21 @@ def smooth(name, strategy):
         return keras.layers.Activation("softplus", name=name)
 
     with mock.patch.object(keras.layers, "ReLU", softplus):
-        return make(strategy=strategy, decoder_optimizer=keras.optimizers.SGD, **OPTIONS[name])
+        return make(
+            strategy=strategy,
+            decoder_optimizer=keras.optimizers.SGD,
+            classifier_rate=classifier_rate,
+            **OPTIONS[name],
+        )
 
 
-def trained(directory, name, strategy, synchronized=True, order=slice(None)):
+def trained(directory, name, strategy, synchronized=True, classifier_rate=0.05):
     """The model after ten steps on batches of 8 images: two batches, in turns."""
-    model = smooth(name, strategy)
+    model = smooth(name, strategy, classifier_rate)
     if synchronized:
         for network in filter(None, (model.classifier, model.decoder, model.encoder)):
             networks.synchronize_batch_normalization(network)
-    batches = tf.data.Dataset.from_tensor_slices((IMAGES[order], LABELS[order])).batch(8)
+    batches = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8)
 
     def training_batches(skip, part):
         worker, share = part[0], 8 // part[1]
@@ -115,19 +120,13 @@ def test_four_replicas_are_as_one_device(name, tmp_path):
 
 @pytest.mark.long
 def test_without_synchronized_statistics_the_losses_agree_within_noise(two_replicas, tmp_path):
-    """The noise: what the images in other orders, so in other batches, give on one device."""
-
-    def results(name, strategy, order):
-        model = trained(tmp_path / name, "L2", strategy, synchronized=False, order=order)
-        found = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
-        return np.array([found[key] for key in ("classifier_loss", "score", "accuracy")])
-
-    orders = [np.random.default_rng(seed).permutation(16) for seed in range(5)]
-    one_device = tf.distribute.get_strategy()
-    ones = [results(f"one{n}", one_device, order) for n, order in enumerate(orders)]
-    two = results("two", two_replicas, orders[0])
-    assert np.any(two != ones[0])  # other statistics, so other steps
-    assert np.all(np.abs(two - ones[0]) <= np.ptp(ones, axis=0) + 1e-6)
+    options = {"synchronized": False, "classifier_rate": 0.003}
+    one = trained(tmp_path / "one", "L2", tf.distribute.get_strategy(), **options)
+    two = trained(tmp_path / "two", "L2", two_replicas, **options)
+    assert largest_difference(one, two) > 1e-3  # other statistics, so another step
+    results = [model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True) for model in (one, two)]
+    for key in ("classifier_loss", "score"):
+        assert results[0][key] == pytest.approx(results[1][key], rel=0.1)
 
 
 def test_two_replicas_train_to_the_end_and_hold_the_same(two_replicas, tmp_path):
