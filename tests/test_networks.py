@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from casm_tf import networks
+from casm_tf.networks import layers, resnet
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def normal(*shape):
 @pytest.mark.parametrize("size", [(2, 2), (8, 6), (32, 32)])
 def test_the_stem_is_a_padded_convolution_and_so_are_its_gradients(size):
     images, kernel = normal(2, *size, 3), normal(7, 7, 3, 5)
-    layer = networks.StemConvolution(5, 7, strides=2, use_bias=False)
+    layer = layers.StemConvolution(5, 7, strides=2, use_bias=False)
     layer.build(images.shape)
     layer.kernel.assign(kernel)
     with tf.GradientTape(persistent=True) as tape:
@@ -45,7 +46,7 @@ def test_the_stem_is_a_padded_convolution_and_so_are_its_gradients(size):
 @pytest.fixture
 def batch_normalizations():
     """Ours and Keras's with the same weights and statistics."""
-    ours = networks.BatchNormalization()
+    ours = layers.BatchNormalization()
     kerass = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
     for layer in (ours, kerass):
         layer.build((None, 4, 4, 3))
@@ -98,7 +99,7 @@ def test_moving_statistics_are_pytorchs(batch_normalizations):
 
 def test_upsampled_convolution_is_the_plain_one():
     maps = [normal(2, 8, 8, 5), normal(2, 8, 8, 3), normal(2, 4, 4, 2), normal(2, 2, 2, 4)]
-    layer = networks.UpsampledConvolution()
+    layer = layers.UpsampledConvolution()
     layer(maps)
     layer.bias.assign([0.3])
     upsampled = [tf.image.resize(x, (8, 8)) for x in maps]
@@ -148,7 +149,7 @@ def test_convolutions_start_as_the_originals():
 def test_strides_pad_on_both_sides_as_pytorchs():
     # A 3x3 of ones at stride 2 on ones: its first window has one row and one column of padding.
     x = keras.Input((6, 6, 1))
-    model = keras.Model(x, networks._convolution(x, 1, 3, strides=2, name="any"))
+    model = keras.Model(x, resnet.convolution(x, 1, 3, strides=2, name="any"))
     model.set_weights([np.ones((3, 3, 1, 1))])
     assert model(tf.ones((1, 6, 6, 1)))[0, :, :, 0].numpy().tolist() == [
         [4, 6, 6],
@@ -207,7 +208,7 @@ def test_masks_are_float32_whatever_the_networks_compute_in(interpolation):
 def test_synchronized_batch_normalization_takes_a_single_pixel_as_the_fused_op_does():
     moved = []
     for synchronized in (False, True):
-        layer = networks.BatchNormalization(synchronized)
+        layer = layers.BatchNormalization(synchronized=synchronized)
         layer.build((None, 1, 1, 1))
         layer(tf.fill((1, 1, 1, 1), 3.0), training=True)
         moved.append([layer.moving_mean.numpy(), layer.moving_variance.numpy()])
@@ -216,7 +217,7 @@ def test_synchronized_batch_normalization_takes_a_single_pixel_as_the_fused_op_d
 
 @pytest.mark.parametrize("synchronized", [False, True])
 def test_batch_normalization_in_bfloat16_keeps_its_statistics_in_float32(synchronized):
-    layer = networks.BatchNormalization(synchronized, dtype="mixed_bfloat16")
+    layer = layers.BatchNormalization(synchronized=synchronized, dtype="mixed_bfloat16")
     layer.build((None, 2, 2, 1))
     layer.moving_mean.assign([1 + 2**-10])  # 1 in bfloat16
     assert layer(tf.ones((4, 2, 2, 1)), training=True).dtype == tf.bfloat16

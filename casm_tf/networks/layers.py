@@ -13,18 +13,17 @@ def he_fan_out():
 
 @keras.saving.register_keras_serializable("casm_tf")
 class BatchNormalization(layers.Layer):
-    """Batch normalization of [B, H, W, C] in TensorFlow's fused op, with torchvision's constants.
+    """Batch normalization of [B, H, W, C] in TensorFlow's fused op; by default as torchvision's.
 
     Keras's own layer is made of separate ops: on a CPU that costs a fifth of a ResNet-50's step.
     In training the moving variance is of the unbiased kind, as in PyTorch. With `synchronized` mean
     and variance are those of all replicas' batches, in separate ops.
     """
 
-    MOMENTUM = 0.9
-    EPSILON = 1e-5
-
-    def __init__(self, synchronized=False, **kwargs):
+    def __init__(self, momentum=0.9, epsilon=1e-5, synchronized=False, **kwargs):
         super().__init__(**kwargs)
+        self.momentum = momentum
+        self.epsilon = epsilon
         self.synchronized = synchronized
 
     def build(self, input_shape):
@@ -53,8 +52,8 @@ class BatchNormalization(layers.Layer):
             offset=ops.cast(self.beta, "float32"),
             mean=ops.cast(self.moving_mean, "float32"),
             variance=ops.cast(self.moving_variance, "float32"),
-            epsilon=self.EPSILON,
-            exponential_avg_factor=1 - self.MOMENTUM,
+            epsilon=self.epsilon,
+            exponential_avg_factor=1 - self.momentum,
             is_training=training,
         )
         if training:
@@ -74,19 +73,20 @@ class BatchNormalization(layers.Layer):
         count, total, squares = context.all_reduce("sum", [count, *sums])
         mean = total / count
         variance = squares / count - tf.square(mean)
-        scale = self.gamma * tf.math.rsqrt(variance + self.EPSILON)
+        scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
         for moving, value in (
             (self.moving_mean, shift + mean),
             (self.moving_variance, variance * count / tf.maximum(count - 1, 1)),
         ):
-            moving.assign(self.MOMENTUM * moving + (1 - self.MOMENTUM) * value)
+            moving.assign(self.momentum * moving + (1 - self.momentum) * value)
         return tf.cast((shifted - mean) * scale + self.beta, inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "synchronized": self.synchronized}
+        own = {name: getattr(self, name) for name in ("momentum", "epsilon", "synchronized")}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("casm_tf")

@@ -1,19 +1,12 @@
-"""The networks: classifiers, images -> logits and five maps; the decoder, five maps -> mask."""
+"""ResNets, laid out as torchvision's and as Keras's own."""
 
 import dataclasses
-import pathlib
-import warnings
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from casm_tf.layers import (
-    BatchNormalization,
-    StemConvolution,
-    UpsampledConvolution,
-    he_fan_out,
-)
+from casm_tf.networks.layers import BatchNormalization, StemConvolution, he_fan_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,25 +30,11 @@ ARCHITECTURES = (*RESNETS, "keras_resnet50")
 
 
 def classifier(architecture, image_size, num_classes):
-    """A classifier with the maps that a mask decoder reads, laid out as torchvision's ResNets.
+    """A classifier with five maps, the stem's and the four stages', as torchvision's ResNets.
 
     `keras_resnet50` is laid out as Keras's own ResNet50, for the weights that come with Keras.
-
-    Args:
-        architecture: one of `ARCHITECTURES`.
-        image_size: height and width of the images in pixels: even for `small_resnet`, a multiple
-            of 4 for the others; of 16 and 32, every map is half the one before it.
-        num_classes: how many logits.
-
-    Returns:
-        A `keras.Model`: float32 images [B, H, W, 3] -> {"logits": float32 [B, num_classes],
-        "maps": five maps, finest first: the stem's and those of the four stages}.
-
-    Raises ValueError for another size.
+    Arguments and what is returned: `networks.classifier`.
     """
-    stem = 2 if architecture == "small_resnet" else 4
-    if image_size % stem:
-        raise ValueError(f"{architecture} takes multiples of {stem} pixels; found {image_size}")
     if architecture == "keras_resnet50":
         return _keras_resnet50(image_size, num_classes)
     resnet = RESNETS[architecture]
@@ -71,7 +50,7 @@ def classifier(architecture, image_size, num_classes):
         x = layers.ZeroPadding2D(1, name="pad1")(x)
         x = layers.MaxPooling2D(3, strides=2, name="maxpool")(x)
     else:
-        x = _convolution(images, resnet.widths[0], 3, strides=2, name="conv1")
+        x = convolution(images, resnet.widths[0], 3, strides=2, name="conv1")
         x = layers.ReLU(name="relu1")(BatchNormalization(name="bn1")(x))
     maps = [x]
 
@@ -86,68 +65,6 @@ def classifier(architecture, image_size, num_classes):
     x = layers.GlobalAveragePooling2D(name="avgpool")(x)
     logits = layers.Dense(num_classes, dtype="float32", name="fc")(x)
     return keras.Model(images, {"logits": logits, "maps": maps}, name=architecture)
-
-
-def decoder(map_shapes, image_size, channels=64, interpolation="nearest"):
-    """The mask decoder of the paper's Figure 1.
-
-    Args:
-        map_shapes: the shapes (height, width, channels) of a classifier's five maps, finest first.
-        image_size: height and width of the mask in pixels.
-        channels: what each stage's map is reduced to.
-        interpolation: "nearest" (the original) or "bilinear", from the stem's resolution to the
-            image's.
-
-    Returns:
-        A `keras.Model`: the five maps -> mask, float32 [B, H, W, 1] in [0, 1].
-    """
-    maps = [keras.Input(shape, name=f"map{level}") for level, shape in enumerate(map_shapes)]
-    levels = [maps[0]]
-    for stage, x in enumerate(maps[1:], 1):
-        x = _convolution(x, channels, 1, name=f"conv1x1_{stage}")
-        levels.append(layers.ReLU()(BatchNormalization(name=f"bn_{stage}")(x)))
-    x = UpsampledConvolution(name="final")(levels)
-    mask = layers.Activation("sigmoid", dtype="float32")(x)
-    mask = _upsample(mask, image_size, interpolation)
-    return keras.Model(maps, mask, name="decoder")
-
-
-def load_weights(model, path):
-    """Load a .weights.h5 file that fits the model in every layer.
-
-    Raises OSError for a file that cannot be read and ValueError for one that does not fit.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        # Keras only warns of layers that it passed over.
-        with warnings.catch_warnings(action="error", category=UserWarning):
-            model.load_weights(path)
-    except OSError as error:
-        raise OSError(f"{path} is not a whole HDF5 file: {error}") from error
-    except (ValueError, KeyError, TypeError, RuntimeError, UserWarning) as error:
-        # Keras's own message prints the weights.
-        raise ValueError(f"{path} does not hold the weights of a {model.name}") from error
-
-
-def encoder_copy(model):
-    """A classifier's images -> five maps as a network of its own, with the same weights."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return keras.Model(copy.input, copy.output["maps"], name="encoder")
-
-
-def synchronize_batch_normalization(model):
-    """Take the means and variances of training over all replicas, in place; Keras's layers too."""
-    for layer in model.layers:
-        if isinstance(layer, (BatchNormalization, layers.BatchNormalization)):
-            layer.synchronized = True
-
-
-def map_shapes(model):
-    """The shapes (height, width, channels) of a classifier's five maps, finest first."""
-    return [tuple(x.shape[1:]) for x in model.output["maps"]]
 
 
 def _keras_resnet50(image_size, num_classes):
@@ -168,7 +85,7 @@ def _keras_resnet50(image_size, num_classes):
     return keras.Model(images, {"logits": logits, "maps": maps}, name="keras_resnet50")
 
 
-def _convolution(x, filters, size, strides=1, use_bias=False, name=None):
+def convolution(x, filters, size, strides=1, use_bias=False, name=None):
     """A convolution that pads by size // 2 on every side, as PyTorch does.
 
     With strides, 'same' of TensorFlow pads the bottom and the right alone.
@@ -190,7 +107,7 @@ def _residual_block(x, width, strides, bottleneck, name):
     shortcut = x
     channels = 4 * width if bottleneck else width
     if strides > 1 or x.shape[-1] != channels:
-        shortcut = _convolution(x, channels, 1, strides, name=f"{name}_downsample_0")
+        shortcut = convolution(x, channels, 1, strides, name=f"{name}_downsample_0")
         shortcut = BatchNormalization(name=f"{name}_downsample_1")(shortcut)
     # (filters, size, strides): torchvision strides in the 3x3, not in the first 1x1.
     plan = (
@@ -199,14 +116,8 @@ def _residual_block(x, width, strides, bottleneck, name):
         else [(width, 3, strides), (width, 3, 1)]
     )
     for number, (filters, size, stride) in enumerate(plan, 1):
-        x = _convolution(x, filters, size, stride, name=f"{name}_conv{number}")
+        x = convolution(x, filters, size, stride, name=f"{name}_conv{number}")
         x = BatchNormalization(name=f"{name}_bn{number}")(x)
         if number < len(plan):
             x = layers.ReLU(name=f"{name}_relu{number}")(x)
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, shortcut]))
-
-
-def _upsample(x, size, interpolation):
-    if x.shape[1] == size:
-        return x
-    return layers.UpSampling2D(size // x.shape[1], interpolation=interpolation, dtype="float32")(x)
