@@ -300,7 +300,11 @@ if __name__ == "__main__":
     flags.DEFINE_enum(
         "architecture",
         "resnet50",
-        [name for name in networks.ARCHITECTURES if name != "small_resnet"],
+        [
+            *(name for name in networks.RESNETS if name != "small_resnet"),
+            *networks.efficientnet_lite.SCALES,
+            "keras_resnet50",
+        ],
         "What the classifier in the file is.",
     )
     flags.DEFINE_string(

@@ -1,12 +1,13 @@
 """The networks: classifiers, images -> logits and maps; the decoder, maps -> mask."""
 
+import contextlib
 import pathlib
 import warnings
 
 import keras
 from keras import layers
 
-from casm_tf.networks import efficientnet_lite, resnet
+from casm_tf.networks import applications, efficientnet_lite, resnet
 from casm_tf.networks.decoder import decoder
 from casm_tf.networks.layers import BatchNormalization
 from casm_tf.networks.resnet import RESNETS, ResNet
@@ -16,6 +17,7 @@ __all__ = [
     "RESNETS",
     "ResNet",
     "classifier",
+    "copy",
     "decoder",
     "encoder_copy",
     "load_weights",
@@ -24,7 +26,7 @@ __all__ = [
     "synchronize_batch_normalization",
 ]
 
-ARCHITECTURES = (*resnet.ARCHITECTURES, *efficientnet_lite.SCALES)
+ARCHITECTURES = (*RESNETS, *efficientnet_lite.SCALES, *applications.NETWORKS)
 
 
 def classifier(architecture, image_size, num_classes):
@@ -33,21 +35,22 @@ def classifier(architecture, image_size, num_classes):
     Args:
         architecture: one of `ARCHITECTURES`.
         image_size: height and width of the images in pixels: even for `small_resnet`, a multiple
-            of 4 for the other ResNets (of 16 and 32, every map is half the one before it), of 32
+            of 4 for the other `RESNETS` (of 16 and 32, every map is half the one before it), of 32
             for the rest.
         num_classes: how many logits.
 
     Returns:
         A `keras.Model`: float32 images [B, H, W, 3] -> {"logits": float32 [B, num_classes],
-        "maps": finest first; five of a ResNet, else one for each of the strides 4, 8, 16 and 32}.
+        "maps": finest first; five of `RESNETS`, else one for each of the strides 4, 8, 16 and 32}.
 
     Raises ValueError for another size.
     """
-    if architecture in efficientnet_lite.SCALES:
-        _check_size(architecture, image_size, 32)
-        return efficientnet_lite.classifier(architecture, image_size, num_classes)
-    _check_size(architecture, image_size, 2 if architecture == "small_resnet" else 4)
-    return resnet.classifier(architecture, image_size, num_classes)
+    if architecture in RESNETS:
+        _check_size(architecture, image_size, 2 if architecture == "small_resnet" else 4)
+        return resnet.classifier(architecture, image_size, num_classes)
+    _check_size(architecture, image_size, 32)
+    network = efficientnet_lite if architecture in efficientnet_lite.SCALES else applications
+    return network.classifier(architecture, image_size, num_classes)
 
 
 def normalisation(architecture):
@@ -57,33 +60,61 @@ def normalisation(architecture):
     """
     if architecture in efficientnet_lite.SCALES:
         return efficientnet_lite.MEAN, efficientnet_lite.STD
+    if architecture in applications.NETWORKS:
+        return applications.NETWORKS[architecture][1]
     return None
 
 
-def load_weights(model, path):
-    """Load a .weights.h5 file that fits the model in every layer.
+def load_weights(model, path, architecture=None):
+    """Load weights that fit a classifier in every layer or, for an architecture, in all but one.
+
+    Args:
+        model: the classifier.
+        path: a .weights.h5 file.
+        architecture: one of `ARCHITECTURES`, the model's. Then the file may be for another number
+            of classes or, of Keras's networks, one of Keras's own .h5 files, and `path` may be
+            "imagenet" for the weights that Keras downloads.
+
+    Returns:
+        Whether the head's weights, too, are those of the file. If not, it is as it was made.
 
     Raises OSError for a file that cannot be read and ValueError for one that does not fit.
     """
+    is_kerass = architecture in applications.NETWORKS
+    if str(path) == "imagenet":
+        if not is_kerass:
+            raise ValueError(
+                f"imagenet comes with Keras's networks; for {architecture} give a file"
+            )
+        return applications.fill(model, architecture, "imagenet")
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    try:
-        # Keras only warns of layers that it passed over.
-        with warnings.catch_warnings(action="error", category=UserWarning):
+    with _reading(path, architecture or model.name):
+        if is_kerass and not path.name.endswith(".weights.h5"):
+            return applications.fill(model, architecture, path)
+        try:
             model.load_weights(path)
-    except OSError as error:
-        raise OSError(f"{path} is not a whole HDF5 file: {error}") from error
-    except (ValueError, KeyError, TypeError, RuntimeError, UserWarning) as error:
-        # Keras's own message prints the weights.
-        raise ValueError(f"{path} does not hold the weights of a {model.name}") from error
+            return True
+        except (ValueError, UserWarning):
+            if architecture is None:
+                raise
+            *_, head = (layer for layer in model.layers if layer.weights)
+            keras.Model(model.input, head.input).load_weights(path)
+            return False
+
+
+def copy(model):
+    """A network of the same layers with weights of its own, which are the same now."""
+    copied = keras.models.clone_model(model)
+    copied.set_weights(model.get_weights())
+    return copied
 
 
 def encoder_copy(model):
     """A classifier's images -> maps as a network of its own, with the same weights."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return keras.Model(copy.input, copy.output["maps"], name="encoder")
+    copied = copy(model)
+    return keras.Model(copied.input, copied.output["maps"], name="encoder")
 
 
 def synchronize_batch_normalization(model):
@@ -98,6 +129,18 @@ def map_shapes(model):
     return [tuple(x.shape[1:]) for x in model.output["maps"]]
 
 
+@contextlib.contextmanager
+def _reading(path, name):
+    """Turn what Keras raises for files into one line."""
+    try:
+        # Keras only warns of layers that it passed over.
+        with warnings.catch_warnings(action="error", category=UserWarning):
+            yield
+    except OSError as error:
+        raise OSError(f"{path} is not a whole HDF5 file: {error}") from error
+    except (ValueError, KeyError, TypeError, RuntimeError, UserWarning) as error:
+        # Keras's own message prints the weights.
+        raise ValueError(f"{path} does not hold the weights of a {name}") from error
 
 
 def _check_size(architecture, image_size, multiple):

@@ -1,10 +1,9 @@
-"""ResNets, laid out as torchvision's and as Keras's own."""
+"""ResNets, laid out as torchvision's."""
 
 import dataclasses
 
 import keras
-import numpy as np
-from keras import layers, ops
+from keras import layers
 
 from casm_tf.networks.layers import BatchNormalization, StemConvolution, he_fan_out
 
@@ -26,17 +25,13 @@ RESNETS = {
     "resnet50": ResNet((3, 4, 6, 3), bottleneck=True),
     "resnet101": ResNet((3, 4, 23, 3), bottleneck=True),
 }
-ARCHITECTURES = (*RESNETS, "keras_resnet50")
 
 
 def classifier(architecture, image_size, num_classes):
     """A classifier with five maps, the stem's and the four stages', as torchvision's ResNets.
 
-    `keras_resnet50` is laid out as Keras's own ResNet50, for the weights that come with Keras.
     Arguments and what is returned: `networks.classifier`.
     """
-    if architecture == "keras_resnet50":
-        return _keras_resnet50(image_size, num_classes)
     resnet = RESNETS[architecture]
 
     # === The stem ===
@@ -65,24 +60,6 @@ def classifier(architecture, image_size, num_classes):
     x = layers.GlobalAveragePooling2D(name="avgpool")(x)
     logits = layers.Dense(num_classes, dtype="float32", name="fc")(x)
     return keras.Model(images, {"logits": logits, "maps": maps}, name=architecture)
-
-
-def _keras_resnet50(image_size, num_classes):
-    """Keras's ResNet50 behind the step from images normalised as ImageNet's to what it expects.
-
-    That is blue, green and red in [0, 255], minus their means.
-    """
-    mean, std = np.array([0.406, 0.456, 0.485]), np.array([0.225, 0.224, 0.229])
-    offset = 255 * mean - np.array([103.939, 116.779, 123.68])
-    images = keras.Input((image_size, image_size, 3), name="images")
-    x = ops.flip(images, axis=-1)
-    x = layers.Rescaling((255 * std).tolist(), offset.tolist(), dtype="float32", name="caffe")(x)
-    resnet = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=x)
-    ends = ("conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
-    maps = [resnet.get_layer(name).output for name in ("pool1_pool", *ends)]
-    x = layers.GlobalAveragePooling2D(name="avg_pool")(maps[-1])
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(x)
-    return keras.Model(images, {"logits": logits, "maps": maps}, name="keras_resnet50")
 
 
 def convolution(x, filters, size, strides=1, use_bias=False, name=None):
