@@ -1,13 +1,15 @@
 """What CASM is compared with, as masks for the same evaluators.
 
 `METHODS` are those that explain one prediction of one classifier: functions of a classifier as
-`networks.classifier` makes it (images -> {"logits", "maps"}; the logits are a dense layer of the
-last map's average), images float32 [B, H, W, 3] and the class of each, integers [B]: where no label
-is given, the predicted one. They return masks float32 [B, H, W] in [0, 1], brought there by each
-map's own least and largest value; a constant map becomes zeros. ValueError is raised for classes
-that are not one an image. A_k is channel k of the last map, S_c the logit of class c.
+`networks.classifier` makes it (images -> {"logits", ...}; the logits are made of one map's average,
+mostly by a dense layer), images float32 [B, H, W, 3] and the class of each, integers [B]: where no
+label is given, the predicted one. They return masks float32 [B, H, W] in [0, 1], brought there by
+each map's own least and largest value; a constant map becomes zeros. ValueError is raised for
+classes that are not one an image. A_k is channel k of the map that is averaged, S_c the logit of
+class c.
 """
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -20,8 +22,9 @@ FORWARD_PASSES = {
     "casm": 1,
     "full_image": 0,
     "centre_box": 0,
+    # And a gradient that ends at the last map, of no weight.
     "cam": 1,
-    "grad_cam": 1,  # and a gradient that ends at the last map, of no weight
+    "grad_cam": 1,
     "gradient": 2,
     "smooth_gradient": 1 + 2 * _COPIES,
 }
@@ -44,14 +47,17 @@ def centre_box(height, width):
 
 
 def cam(classifier, images, classes):
-    """Class activation mapping (Zhou et al. 2016): sum_k w_kc A_k, w the dense layer's weights."""
+    """Class activation mapping (Zhou et al. 2016): sum_k w_kc A_k, w the dense layer's weights.
+
+    They are taken as the gradient of S_c for the average of A_k, which other heads have, too.
+    """
     return _masks(_cam, classifier, images, classes)
 
 
 def grad_cam(classifier, images, classes):
     """Grad-CAM (Selvaraju et al. 2017): relu(sum_k a_k A_k), a_k the mean of dS_c / dA_k.
 
-    After the average pool and one dense layer a_k = w_kc / (the map's size): CAM's positive part.
+    After the average that is w_kc / (the map's size): CAM's positive part.
     """
     return _masks(_grad_cam, classifier, images, classes)
 
@@ -96,21 +102,24 @@ def _masks(method, classifier, images, classes, *settings):
 
 @tf.function(reduce_retracing=True)
 def _cam(classifier, images, classes):
-    last_map = tf.cast(classifier(images, training=False)["maps"][-1], tf.float32)
-    weights = tf.gather(_dense_layer(classifier).kernel, classes, axis=1)
-    return tf.einsum("bhwk,kb->bhw", last_map, weights)
+    *_, average = (
+        layer
+        for layer in classifier.layers
+        if isinstance(layer, keras.layers.GlobalAveragePooling2D)
+    )
+    outputs = {"map": average.input, "logits": classifier.output["logits"]}
+    with tf.GradientTape() as tape:
+        tape.watch(images)  # The map depends on them, whatever else is watched.
+        outputs = keras.Model(classifier.input, outputs)(images, training=False)
+        scores = tf.gather(outputs["logits"], classes, batch_dims=1)
+    gradients = tf.cast(tape.gradient(scores, outputs["map"]), tf.float32)
+    weights = tf.reduce_mean(gradients, axis=(1, 2))
+    return tf.einsum("bhwk,bk->bhw", tf.cast(outputs["map"], tf.float32), weights)
 
 
 @tf.function(reduce_retracing=True)
 def _grad_cam(classifier, images, classes):
-    with tf.GradientTape() as tape:
-        tape.watch(images)  # The last map depends on them, whatever else is watched.
-        outputs = classifier(images, training=False)
-        scores = tf.gather(outputs["logits"], classes, batch_dims=1)
-    last_map = outputs["maps"][-1]
-    gradients = tf.cast(tape.gradient(scores, last_map), tf.float32)
-    weights = tf.reduce_mean(gradients, axis=(1, 2))
-    return tf.nn.relu(tf.einsum("bhwk,bk->bhw", tf.cast(last_map, tf.float32), weights))
+    return tf.nn.relu(_cam(classifier, images, classes))
 
 
 @tf.function(reduce_retracing=True)
@@ -136,7 +145,3 @@ def _image_gradients(classifier, images, classes):
         logits = classifier(images, training=False)["logits"]
         scores = tf.gather(logits, classes, batch_dims=1)
     return tape.gradient(scores, images)
-
-
-def _dense_layer(classifier):
-    return classifier.get_layer("predictions" if classifier.name == "keras_resnet50" else "fc")
