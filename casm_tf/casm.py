@@ -39,6 +39,11 @@ class CASM(steps.Model):
             F the classifier is fixed, the paper's baseline.
         encoder: images -> maps, trained with the decoder; None shares the classifier's maps, and
             then no gradient of the mask's objective reaches them.
+        teacher: None, or the classifier as it was before the alternation, a network of its own that
+            never moves: then the target of an image is what it predicts on that very view, and
+            labels are not looked at. The theory is the paper's with one word changed: the mask's
+            objective is an average over the classifiers that agree with the first one, instead of
+            over those that are right.
         score: "entropy" (E) or "classification" (C), what the decoder maximises.
         size: "adaptive" (the original code) or "l1" (eq. 7).
         lambda_size: the weight lambda_R of the size term, at least 0.
@@ -60,6 +65,7 @@ class CASM(steps.Model):
         decoder,
         snapshots,
         encoder=None,
+        teacher=None,
         *,
         score="entropy",
         size="adaptive",
@@ -83,6 +89,9 @@ class CASM(steps.Model):
         self.classifier = classifier
         self.decoder = decoder
         self.encoder = encoder
+        self.teacher = teacher
+        if teacher is not None:
+            teacher.trainable = False
         self.snapshots = snapshots
         self.score = score
         self.size = size
@@ -203,6 +212,8 @@ class CASM(steps.Model):
 
         The critic f' has the weights `past`, or is the present classifier where that is None.
         """
+        if self.teacher is not None:
+            labels = objectives.predicted(self.teacher(images, training=False)["logits"])
         moves = training and not self.snapshots.thinning.fixed
         clean = self.classifier(images, training=moves)
         if self.encoder is None:

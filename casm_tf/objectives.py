@@ -41,6 +41,11 @@ def entropy(logits):
     return -tf.reduce_sum(tf.exp(log_probabilities) * log_probabilities, axis=-1)
 
 
+def predicted(logits):
+    """The class of the largest logit, int32 [B]."""
+    return tf.argmax(logits, axis=-1, output_type=tf.int32)
+
+
 def is_right(logits, labels):
     """1.0 where the largest logit is the label's, else 0.0."""
     return tf.cast(tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels, tf.float32)

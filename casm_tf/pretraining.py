@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from casm_tf import objectives, steps
+from casm_tf import networks, objectives, steps
 
 
 class Pretraining(steps.Model):
@@ -12,15 +12,20 @@ class Pretraining(steps.Model):
     Args:
         classifier: images -> {"logits", "maps"}, of `networks.classifier`.
         optimizer: a `keras.Optimizer`; it is built here, so that a checkpoint restores it whole.
+        head_only: train the last layer alone, on a network that others trained: the rest, and
+            BatchNorm's statistics, stay as they are.
     """
 
-    def __init__(self, classifier, optimizer):
+    def __init__(self, classifier, optimizer, head_only=False):
         super().__init__(name="pretraining")
         self.classifier = classifier
+        self.head_only = head_only
         self.averages = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
         self.compile(optimizer=None)
         self.classifier_optimizer = optimizer
-        optimizer.build(classifier.trainable_variables)
+        network = networks.head(classifier) if head_only else classifier
+        self.trained_variables = network.trainable_variables
+        optimizer.build(self.trained_variables)
 
     def call(self, images, training=False):
         return self.classifier(images, training=training)["logits"]
@@ -29,7 +34,7 @@ class Pretraining(steps.Model):
         return run(self._gradients, data, run(steps.images_of_all, data))
 
     def take_step(self, found):
-        self.classifier_optimizer.apply(found["classifier"], self.classifier.trainable_variables)
+        self.classifier_optimizer.apply(found["classifier"], self.trained_variables)
         steps.assign_on_all(self.classifier.non_trainable_variables, found["statistics"])
         return self.update_averages(found["values"])
 
@@ -47,7 +52,7 @@ class Pretraining(steps.Model):
         with keras.StatelessScope() as scope, tf.GradientTape() as tape:
             values = self._objectives(*data, training=True)
             loss = tf.reduce_sum(values["loss"]) / count
-        gradients = tape.gradient(loss, self.classifier.trainable_variables)
+        gradients = tape.gradient(loss, self.trained_variables)
         statistics = [scope.get_current_value(x) for x in self.classifier.non_trainable_variables]
         return {
             "classifier": gradients,
@@ -57,7 +62,7 @@ class Pretraining(steps.Model):
         }
 
     def _objectives(self, images, labels, training):
-        logits = self(images, training=training)
+        logits = self(images, training=training and not self.head_only)
         return {
             "loss": objectives.cross_entropy(logits, labels),
             "accuracy": objectives.is_right(logits, labels),

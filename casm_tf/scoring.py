@@ -14,7 +14,7 @@ class Batch:
 
     Attributes:
         images: float32 [B, H, W, 3], normalised.
-        labels: integers [B].
+        labels: integers [B]; of images without a label what the judge takes them for.
         boxes: B integer arrays [N, 4] of half-open x0, y0, x1, y1; an image may have none.
         masks: bool [B, H, W], the true ones, or None.
         has_mask: bool [B], which images have one.
@@ -35,14 +35,15 @@ class Batch:
         """From a dict of tensors and the two classifiers of `Scores`."""
         batch = {name: value.numpy() for name, value in batch.items()}
         boxes = [some[:n] for some, n in zip(batch["boxes"], batch["box_counts"], strict=True)]
+        judged = judge(batch["images"]).argmax(-1)
         return cls(
             images=batch["images"],
-            labels=batch["labels"],
+            labels=np.where(batch["labels"] < 0, judged, batch["labels"]),
             boxes=boxes,
             masks=batch.get("masks"),
             has_mask=batch.get("has_mask"),
             classes=classify(batch["images"]).argmax(-1),
-            judged=judge(batch["images"]).argmax(-1),
+            judged=judged,
         )
 
 

@@ -8,6 +8,7 @@ import contextlib
 import pathlib
 import re
 import signal
+import sys
 import time
 
 import casm_tf.quiet  # noqa: F401
@@ -15,6 +16,7 @@ import casm_tf.quiet  # noqa: F401
 # isort: split
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import flags
 from PIL import Image
@@ -25,6 +27,7 @@ from casm_tf import (
     limits,
     networks,
     objectives,
+    pretrained,
     program,
     run_directory,
     strategies,
@@ -44,6 +47,11 @@ _CHANGEABLE |= {"refused_in_a_row"}
 flags.adopt_module_key_flags(train_flags)
 for _name in ("max_pixels", "max_xml_bytes"):
     flags.declare_key_flag(_name)
+
+_HEAD_STEPS = 300  # at most, of a new head on a trained network
+# Below these the alternation has little to go by, measured on at most so many pictures.
+_LEAST_ACCURACY, _LEAST_CONFIDENCE = 0.5, 0.3
+_LOOKED_AT_ONCE, _LOOKS = 32, 16
 
 _stop_asked = []  # when, by time.monotonic()
 
@@ -73,14 +81,7 @@ def main():
         program.blaming(blamed, ValueError),
         program.blaming("max_pixels", Image.DecompressionBombError),
     ):
-        dataset = input_pipeline.open_dataset(
-            FLAGS.dataset,
-            FLAGS.data_dir,
-            image_dir=FLAGS.image_dir,
-            boxes=FLAGS.boxes,
-            masks=FLAGS.masks,
-            image_size=FLAGS.image_size,
-        )
+        dataset = input_pipeline.of_all_classes(_flags_in_force())
     if FLAGS.classes:
         with program.blaming("classes"):
             dataset = input_pipeline.of_classes(dataset, FLAGS.classes)
@@ -94,11 +95,16 @@ def main():
     keras.mixed_precision.set_global_policy(FLAGS.precision)
     with strategy.scope(), program.blaming("image_size"):
         classifier = networks.classifier(FLAGS.classifier, dataset.image_size, len(dataset.labels))
+        decoder = networks.decoder(
+            networks.map_shapes(classifier),
+            dataset.image_size,
+            FLAGS.decoder_channels,
+            FLAGS.upsampling,
+        )
     if FLAGS.synchronized_batch_normalization:
         networks.synchronize_batch_normalization(classifier)
-    if FLAGS.classifier_weights:
-        with program.blaming("classifier_weights"):
-            networks.load_weights(classifier, FLAGS.classifier_weights)
+        networks.synchronize_batch_normalization(decoder)
+    pretrains = _load(classifier, decoder, dataset.labels)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ask_to_stop)
@@ -109,10 +115,11 @@ def main():
             damage.naming_files(dataset),
             _blaming_memory(),
         ):
+            training_of = (classifier, decoder, pretrains, thinning, dataset, strategy, run_dir)
             if strategies.is_chief(strategy):
-                _run_as_chief(classifier, thinning, dataset, strategy, run_dir)
+                _run_as_chief(run_dir, dataset, training_of)
             else:
-                _run(classifier, thinning, dataset, strategy, run_dir)
+                _run(*training_of)
         strategies.wait_for_all(strategy)
     except training.StoppedError as error:
         print(f"{error}; the same command goes on from there")
@@ -137,12 +144,36 @@ def _blaming_memory():
         ) from error
 
 
-def _run_as_chief(classifier, thinning, dataset, strategy, run_dir):
+def _load(classifier, decoder, labels):
+    """Give the networks the weights that are asked for; what of the classifier is to be pretrained.
+
+    That is "all", "head" or "nothing".
+    """
+    if FLAGS.start == "pretrained":
+        with program.blaming("start"):
+            if FLAGS.classifier_weights:
+                raise ValueError("pretrained has its own classifier; found --classifier_weights")
+            kept = labels == pretrained.imagenet_labels()
+            pretrained.fill(classifier, decoder, with_head=kept)
+    elif FLAGS.classifier_weights:
+        with program.blaming("classifier_weights"):
+            kept = networks.load_weights(classifier, FLAGS.classifier_weights, FLAGS.classifier)
+    else:
+        return "all"
+    if not kept and FLAGS.targets == "predictions":
+        raise program.UserError(
+            f"--targets: predictions are those of a trained classifier; its weights are not for "
+            f"{len(labels)} classes"
+        )
+    return "nothing" if kept else "head"
+
+
+def _run_as_chief(run_dir, dataset, training_of):
     """`_run` in a directory of its own, which is described and gets the trained model."""
     with run_directory.claimed(run_dir):
         run_directory.describe(run_dir, _flags_in_force(), dataset.labels)
         print(f"{run_dir}: events for TensorBoard, checkpoints and at the end model.keras")
-        model = _run(classifier, thinning, dataset, strategy, run_dir)
+        model = _run(*training_of)
         with files.replacing(run_dir / "model.keras") as path:
             model.inference_model().save(path)
     print(f"made  {run_dir / 'model.keras'}: the mask model and its classifier")
@@ -150,53 +181,72 @@ def _run_as_chief(classifier, thinning, dataset, strategy, run_dir):
     print(f"      tensorboard --logdir={run_dir}")
 
 
-def _run(classifier, thinning, dataset, strategy, run_dir):
+def _run(classifier, decoder, pretrains, thinning, dataset, strategy, run_dir):
     """Both trainings, each from where it was; the trained `CASM`."""
     first = run_dir / run_directory.FIRST_CLASSIFIER
     if first.exists():
         with program.blaming("run_dir"):
             networks.load_weights(classifier, first)
     else:
-        if not FLAGS.classifier_weights:
-            _pretrain(classifier, dataset, strategy, run_dir)
+        if pretrains != "nothing":
+            _pretrain(classifier, dataset, strategy, run_dir, head_only=pretrains == "head")
         if strategies.is_chief(strategy):
             size = 4 * classifier.count_params() + 4096 * len(classifier.variables)
             with files.replacing(first) as path:
                 files.check_room(run_dir, size)
                 classifier.save_weights(path)
                 files.sync(path)
-    return _train_masks(classifier, thinning, dataset, strategy, run_dir)
+            _warn_of_a_poor_classifier(classifier, dataset)
+    return _train_masks(classifier, decoder, thinning, dataset, strategy, run_dir)
 
 
-def _pretrain(classifier, dataset, strategy, run_dir):
-    steps = FLAGS.pretraining_steps
+def _pretrain(classifier, dataset, strategy, run_dir, head_only):
+    steps = min(FLAGS.pretraining_steps, _HEAD_STEPS) if head_only else FLAGS.pretraining_steps
     with strategy.scope():
         rate = keras.optimizers.schedules.PolynomialDecay(FLAGS.pretraining_rate, steps, 0.0)
-        model = Pretraining(classifier, keras.optimizers.AdamW(rate, weight_decay=0.05))
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=0.05)
+        model = Pretraining(classifier, optimizer, head_only)
     _train(model, dataset, strategy, run_dir / "pretraining", steps, FLAGS.seed)
 
 
-def _train_masks(classifier, thinning, dataset, strategy, run_dir):
+def _warn_of_a_poor_classifier(classifier, dataset):
+    """One line where the classifier knows so little that the alternation would mean nothing."""
+    batches = input_pipeline.evaluation_batches(dataset, "validation", _LOOKED_AT_ONCE)
+    sure, right = [], []
+    for batch in batches.take(_LOOKS):
+        probabilities = tf.nn.softmax(classifier(batch["images"], training=False)["logits"]).numpy()
+        sure += probabilities.max(axis=1).tolist()
+        right += (probabilities.argmax(axis=1) == batch["labels"].numpy()).tolist()
+    if FLAGS.targets == "predictions":
+        share, found = np.mean(sure), "is sure of its predictions to {:.0%} only"
+        least, help_ = _LEAST_CONFIDENCE, "take one that knows such pictures"
+    else:
+        share, found = np.mean(right), "is right on {:.0%} of the validation pictures only"
+        least, help_ = _LEAST_ACCURACY, "train it longer (--pretraining_steps)"
+    if share < least:
+        print(
+            f"warning: the classifier {found.format(share)}, and masks are as good as it is: "
+            f"{help_}, or begin with --flagfile=configs/finetune.flags",
+            file=sys.stderr,
+        )
+
+
+def _train_masks(classifier, decoder, thinning, dataset, strategy, run_dir):
     lambda_size = FLAGS.lambda_size
     if lambda_size is None:
         lambda_size = objectives.original_lambda(FLAGS.score, FLAGS.thinning, len(dataset.labels))
+    steps = _steps(dataset)
     device = "CPU:0" if FLAGS.snapshots_on == "host" else None
     snapshots = Snapshots(classifier, thinning, FLAGS.seed, device, FLAGS.snapshot_precision)
     with strategy.scope():
         encoder = None if FLAGS.shared_encoder else networks.encoder_copy(classifier)
-        decoder = networks.decoder(
-            networks.map_shapes(classifier),
-            dataset.image_size,
-            FLAGS.decoder_channels,
-            FLAGS.upsampling,
-        )
-        if FLAGS.synchronized_batch_normalization:
-            networks.synchronize_batch_normalization(decoder)
+        teacher = networks.copy(classifier) if FLAGS.targets == "predictions" else None
         model = CASM(
             classifier,
             decoder,
             snapshots,
             encoder,
+            teacher,
             score=FLAGS.score,
             size=FLAGS.size,
             lambda_size=lambda_size,
@@ -207,8 +257,8 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
             clip_norm=FLAGS.clip_norm,
         )
         model.compile(
-            keras.optimizers.SGD(_decayed(FLAGS.classifier_rate), momentum=0.9),
-            keras.optimizers.Adam(_decayed(FLAGS.decoder_rate)),
+            keras.optimizers.SGD(_decayed(FLAGS.classifier_rate, steps), momentum=0.9),
+            keras.optimizers.Adam(_decayed(FLAGS.decoder_rate, steps)),
         )
     shown = next(iter(input_pipeline.evaluation_batches(dataset, "validation", 16)))["images"]
 
@@ -221,7 +271,7 @@ def _train_masks(classifier, thinning, dataset, strategy, run_dir):
         dataset,
         strategy,
         run_dir / "masks",
-        FLAGS.steps,
+        steps,
         FLAGS.seed + 1,  # other batches than the pretraining's
         after_step=model.remember,
         pictures=pictures,
@@ -278,10 +328,21 @@ def _train(model, dataset, strategy, directory, steps, seed, **callbacks):
         ) from error
 
 
-def _decayed(rate):
-    """The rate, / 10 after every --decay_every steps."""
+def _steps(dataset):
+    """The steps of the alternation, from --steps or --epochs."""
+    if FLAGS.steps is not None:
+        return FLAGS.steps
+    images = dataset.builder.info.splits["train"].num_examples
+    return max(1, round(FLAGS.epochs * images / FLAGS.batch_size))
+
+
+def _decayed(rate, steps):
+    """The rate as --decay asks, over so many steps."""
+    if FLAGS.decay == "cosine":
+        return keras.optimizers.schedules.CosineDecay(rate, steps)
+    every = FLAGS.decay_every or max(1, steps // 3)
     # After thirty a rate is of no effect.
-    boundaries = list(range(FLAGS.decay_every, FLAGS.steps, FLAGS.decay_every)[:30])
+    boundaries = list(range(every, steps, every)[:30])
     if not boundaries:  # Keras takes at least one.
         return rate
     rates = [rate / 10**n for n in range(len(boundaries) + 1)]

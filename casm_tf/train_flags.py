@@ -61,7 +61,23 @@ flags.DEFINE_enum(
 flags.DEFINE_string(
     "classifier_weights",
     None,
-    "A .weights.h5 file of a trained classifier; without one it is pretrained.",
+    "A .weights.h5 file of a trained classifier, or imagenet for those that come with Keras; "
+    "without any it is pretrained. Of weights for other classes all but the head are taken.",
+)
+flags.DEFINE_enum(
+    "start",
+    "scratch",
+    ["scratch", "pretrained"],
+    "Whether classifier and decoder start from the mask model for photographs that comes with the "
+    "package (configs/finetune.flags).",
+)
+flags.DEFINE_enum(
+    "targets",
+    "labels",
+    ["labels", "predictions"],
+    "What an image's class is: its label, or what the classifier, as it was before the "
+    "alternation, predicts on that very view. Predictions need no labels: with "
+    "--dataset=image_folder any folder of pictures will do.",
 )
 flags.DEFINE_boolean(
     "shared_encoder",
@@ -151,7 +167,8 @@ flags.DEFINE_integer("batch_size", 128, "Images a step, over all replicas.", low
 flags.DEFINE_integer(
     "pretraining_steps",
     3000,
-    "Of the classifier on clean images, when no weights are given.",
+    "Of the classifier on clean images, when no weights are given; where only its head is new, the "
+    "head alone is trained, for at most 300.",
     lower_bound=1,
     upper_bound=_LARGEST,
 )
@@ -161,10 +178,27 @@ flags.DEFINE_float(
     "AdamW's first learning rate in the pretraining; it falls linearly to 0.",
     lower_bound=0,
 )
-flags.DEFINE_integer("steps", 120_120, "Of the alternation.", lower_bound=1, upper_bound=_LARGEST)
+flags.DEFINE_float(
+    "epochs",
+    12.0,
+    "How often the alternation sees each training image; the original's 60 are of a fifth each.",
+    lower_bound=1e-6,
+)
+flags.DEFINE_integer(
+    "steps", None, "Of the alternation, instead of --epochs.", lower_bound=1, upper_bound=_LARGEST
+)
 flags.DEFINE_float("classifier_rate", 1e-3, "SGD's learning rate, momentum 0.9.", lower_bound=0)
 flags.DEFINE_float("decoder_rate", 1e-3, "Adam's learning rate.", lower_bound=0)
-flags.DEFINE_integer("decay_every", 40_040, "Both rates / 10 every so many steps.", lower_bound=1)
+flags.DEFINE_enum(
+    "decay",
+    "steps",
+    ["steps", "cosine"],
+    "How both rates fall: / 10 every --decay_every steps, or as half a cosine's wave, to 0 at the "
+    "last step.",
+)
+flags.DEFINE_integer(
+    "decay_every", None, "Of --decay=steps; by default a third of the steps.", lower_bound=1
+)
 flags.DEFINE_float(
     "weight_decay", 1e-4, "L2, added to the gradients of the alternation.", lower_bound=0
 )

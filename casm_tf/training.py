@@ -15,6 +15,7 @@ _LOST = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
     *(tf.errors.InternalError, tf.errors.DeadlineExceededError),
 )
+_ESTIMATED_AFTER = 20  # steps, it is said how long the training will take
 _ROOM = 2**20  # bytes that scalars and pictures may take until the disk is looked at again
 
 
@@ -132,6 +133,7 @@ def train(
     )
     model.reset_metrics()
     watch, in_a_row, is_due = _Watch(), [], False
+    estimated_at = first + _ESTIMATED_AFTER
 
     def asked():
         return tf.constant(stop_asked())
@@ -144,6 +146,15 @@ def train(
             after_step(number)
             progress.update()
             watch.images += batch_size
+            if number == first:
+                begun = time.perf_counter()  # The first step takes the time that tracing takes.
+            elif number == estimated_at:
+                seconds = (time.perf_counter() - begun) / _ESTIMATED_AFTER
+                left = schedule.steps - number
+                progress.write(
+                    f"{directory.name}: {left} steps at {seconds:.2f} s are about "
+                    f"{_duration(seconds * left)}, and validation on top"
+                )
             if is_refused:
                 in_a_row.append(number)
                 refused.assign_add(1)
@@ -292,6 +303,15 @@ def _blaming_lost_workers(strategy):
         lines = error.message.splitlines()
         told = [line for line in lines if line.startswith("/job:") or "aborted by" in line]
         raise WorkerLostError((told or lines)[0]) from error
+
+
+def _duration(seconds):
+    """Seconds in words: "3 h 20 min", "5 min" or "40 s"."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _shown(averages):

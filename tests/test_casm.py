@@ -354,3 +354,28 @@ def test_a_checkpoint_holds_everything(tmp_path):
     assert same(copies(model.variables), other.variables)
     assert same(copies(model.snapshots.slots), other.snapshots.slots)
     assert int(other.snapshots.stored) == 3
+
+
+# === Targets that the first classifier predicts ===
+
+
+def test_with_a_teacher_a_step_is_that_on_the_teachers_predictions_and_labels_do_not_matter():
+    images, labels = BATCH
+    taught, told = make(), make()
+    taught.teacher = networks.copy(taught.classifier)
+    predictions = objectives.predicted(taught.teacher(images)["logits"])
+    assert not np.array_equal(predictions, labels)
+    told.train_step((images, predictions))
+    taught.train_step((images, tf.fill(tf.shape(labels), -1)))
+    assert close(taught.decoder.trainable_variables, told.decoder.trainable_variables)
+    assert close(taught.classifier.trainable_variables, told.classifier.trainable_variables)
+
+
+def test_a_teacher_never_moves():
+    teacher = networks.copy(make().classifier)
+    model = make(teacher=teacher)
+    before = copies(teacher.variables)
+    steps(model, 3)
+    assert same(before, teacher.variables)
+    assert not same(before, model.classifier.variables)
+    assert float(model.test_step(BATCH)["accuracy"]) <= 1

@@ -396,3 +396,54 @@ def test_a_split_without_a_good_picture_is_an_error_with_a_list(tmp_path):
         image_folder.prepared(image_folder.config(tmp_path / "tree"), tmp_path / "data")
     (path,) = tmp_path.rglob("skipped.txt")
     assert path.read_text().startswith("val/cat/cat_val_0.JPEG: ")
+
+
+# === Pictures without labels ===
+
+
+def test_any_folder_is_a_data_set_where_no_labels_are_needed(tmp_path):
+    root = tmp_path / "holiday"
+    for number in range(18):
+        write(root / ("beach" if number % 3 else ".") / f"{number}.jpg", picture(number))
+    write(root / ".hidden" / "0.jpg")
+    (root / "notes.txt").write_text("no picture")
+    found = examples(root, tmp_path / "data", unlabelled_as=("cat", "dog"))
+    assert {split: len(some) for split, some in found.items()} == {
+        "train": 16,
+        "validation": 1,
+        "test": 1,
+    }
+    names = [name for some in found.values() for name in some]
+    assert sorted(names) == sorted(f"beach/{n}.jpg" if n % 3 else f"{n}.jpg" for n in range(18))
+    assert {int(example["label"]) for some in found.values() for example in some.values()} == {-1}
+
+
+def test_splits_that_a_folder_has_are_kept_without_labels_too(tmp_path):
+    write_tree(tmp_path / "tree", count=3)
+    config = image_folder.config(tmp_path / "tree", unlabelled_as=("cat", "dog"))
+    assert {split: len(names) for split, names in config.pictures.items()} == {
+        "train": 6,
+        "validation": 6,
+    }
+    assert config.name != image_folder.config(tmp_path / "tree").name
+
+
+def test_too_few_pictures_for_three_splits_are_refused(tmp_path):
+    for number in range(2):
+        write(tmp_path / f"{number}.jpg")
+    with pytest.raises(ValueError, match="too few pictures: none is left for 'train'"):
+        image_folder.config(tmp_path, unlabelled_as=("cat", "dog"))
+
+
+def test_unlabelled_pictures_take_the_boxes_of_any_object(tmp_path):
+    for number in range(3):
+        write(tmp_path / "pictures" / f"{number}.jpg")
+        path = tmp_path / "boxes" / f"{number}.xml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(xml([(6, 4, 30, 20)], name="anything"))
+    found = examples(
+        tmp_path / "pictures", tmp_path / "data", boxes=tmp_path / "boxes", unlabelled_as=("a", "b")
+    )
+    for some in found.values():
+        for example in some.values():
+            assert example["bbox"] == pytest.approx(np.array([[0.1, 0.1, 0.5, 0.5]]))

@@ -64,15 +64,23 @@ class Dataset:
         return next((split for split in (name, "validation", "test") if split in there), name)
 
 
-def open_dataset(name, data_dir=None, image_dir=None, boxes=None, masks=None, image_size=None):
+def open_dataset(
+    name,
+    data_dir=None,
+    image_dir=None,
+    boxes=None,
+    masks=None,
+    image_size=None,
+    unlabelled_as=None,
+):
     """The data set of a name, made or downloaded first if it is not there.
 
     Args:
         name: "image_folder", or what TFDS calls a data set of pictures in colour with a label (or
             labelled objects), such as "digit_scenes/full" or "caltech_birds2011".
         data_dir: where TFDS keeps its data sets; None is in the home directory.
-        image_dir, boxes, masks: of `image_folder.config`. With another data set that has the files'
-            names (imagenet2012) `boxes` is a folder of XML files, joined to them.
+        image_dir, boxes, masks, unlabelled_as: of `image_folder.config`. With another data set that
+            has the files' names (imagenet2012) `boxes` is a folder of XML files, joined to them.
         image_size: of what the networks see; by default the pictures' own size if all have one,
             else 224.
 
@@ -83,10 +91,8 @@ def open_dataset(name, data_dir=None, image_dir=None, boxes=None, masks=None, im
     if name == "image_folder":
         if image_dir is None:
             raise ValueError("image_folder needs an image_dir")
-        builder, xml = (
-            image_folder.prepared(image_folder.config(image_dir, boxes, masks), data_dir),
-            None,
-        )
+        tree = image_folder.config(image_dir, boxes, masks, unlabelled_as)
+        builder, xml = image_folder.prepared(tree, data_dir), None
     else:
         if image_dir is not None or masks is not None:
             raise ValueError(f"an image_dir and masks are for image_folder; found {name!r}")
@@ -157,7 +163,9 @@ def labelled(dataset, examples):
             areas = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1)
             largest = labels[tf.argmax(areas)]
             example = {**example, "label": largest, "bbox": boxes[labels == largest]}
-        return {**example, "label": tf.gather(numbers, example["label"])}
+        # -1 is no label, of pictures that have none.
+        found = tf.gather(numbers, tf.maximum(example["label"], 0))
+        return {**example, "label": tf.where(example["label"] < 0, -1, found)}
 
     if "label" not in dataset.builder.info.features:
         examples = examples.filter(lambda example: tf.size(example["objects"]["label"]) > 0)

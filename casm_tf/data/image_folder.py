@@ -1,4 +1,4 @@
-"""image_folder: your own pictures, in a folder for each class, as a TFDS data set."""
+"""image_folder: your own pictures, in a folder for each class or in none, as a TFDS data set."""
 
 import concurrent.futures
 import dataclasses
@@ -27,26 +27,31 @@ class ImageFolderConfig(tfds.core.BuilderConfig):
 
     Attributes:
         image_dir: the tree's root.
-        labels: the classes' names.
-        pictures: {split: paths of its pictures below the root}; the last folder is the class.
+        labels: the classes' names; of pictures without labels those that a classifier knows.
+        is_labelled: whether the last folder of a picture's path is its class.
+        pictures: {split: paths of its pictures below the root}.
         boxes: {picture without its suffix: path of an XML file, or boxes in pixels}, or None.
         masks: {picture without its suffix: path of a PNG}, or None.
     """
 
     image_dir: pathlib.Path
     labels: tuple[str, ...] = dataclasses.field(repr=False)
+    is_labelled: bool
     pictures: dict[str, list[str]] = dataclasses.field(repr=False)
     boxes: dict | None = dataclasses.field(repr=False)
     masks: dict | None = dataclasses.field(repr=False)
 
 
-def config(image_dir, boxes=None, masks=None):
+def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
     """The `ImageFolderConfig` of a tree.
 
     The tree is train/<class>/<picture> and the same with val/, validation/ or test/; or
     <class>/<picture>, and then 8 of 10 pictures are for training, 1 for validation and 1 for
     testing, by a hash of their names. What begins with a dot is passed over, and so are files
     without a picture's suffix.
+
+    With `unlabelled_as`, the names of the classes that some classifier knows, pictures have no
+    labels: any folder will do, all pictures at any depth are taken, and their label is -1.
 
     `boxes` is a folder of ILSVRC or VOC XML files or a CSV (`annotations.read_table`), `masks` a
     folder of PNGs; both are joined to the pictures by name. The config's name holds a hash of all
@@ -59,9 +64,14 @@ def config(image_dir, boxes=None, masks=None):
         if not pathlib.Path(path).exists():
             raise ValueError(f"there is no {path}")
     root = pathlib.Path(image_dir).resolve()
-    labels, names = _pictures(root)
+    if unlabelled_as is None:
+        labels, names = _pictures(root)
+    else:
+        labels, names = tuple(unlabelled_as), _unlabelled_pictures(root)
     stems = [_stem(name) for split in names.values() for name in split]
     digest = hashlib.sha256("\n".join(sorted(stems)).encode())
+    if unlabelled_as is not None:
+        digest.update("\n".join(["unlabelled", *labels]).encode())
     found = {"boxes": None, "masks": None}
     for kind, path in (("boxes", boxes), ("masks", masks)):
         if path is None:
@@ -80,6 +90,7 @@ def config(image_dir, boxes=None, masks=None):
         name=f"{root.name}_{digest.hexdigest()[:12]}",
         image_dir=root,
         labels=labels,
+        is_labelled=unlabelled_as is None,
         pictures=names,
         **found,
     )
@@ -169,7 +180,8 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
     def _example(self, name):
         """The example of one picture, or None if it is bad; and a line for the journal, or None."""
         tree, stem = self.builder_config, _stem(name)
-        example = {"label": annotations.normal(name.split("/")[-2]), "file_name": name}
+        label = annotations.normal(name.split("/")[-2]) if tree.is_labelled else -1
+        example = {"label": label, "file_name": name}
         found = None
         try:
             path = tree.image_dir / name
@@ -279,6 +291,40 @@ def _pictures(root):
         if not names:
             raise ValueError(f"{root} has too few pictures: none falls into {split!r}")
     return tuple(labels), splits
+
+
+def _unlabelled_pictures(root):
+    """{split: paths of its pictures below the root}, whatever folders they lie in."""
+    inside = {folder: _pictures_below(root, root / folder) for folder in _folders(root)}
+    given = {_SPLITS[folder]: names for folder, names in inside.items() if folder in _SPLITS}
+    if "train" in given and len(given) > 1:
+        splits = given
+    else:
+        names = _pictures_below(root, root)
+        # In an order that has nothing to do with what they show, and is the same everywhere.
+        names.sort(key=lambda name: hashlib.md5(name.encode()).hexdigest())
+        tenth = max(1, len(names) // 10)
+        splits = {
+            "train": sorted(names[2 * tenth :]),
+            "validation": sorted(names[:tenth]),
+            "test": sorted(names[tenth : 2 * tenth]),
+        }
+    for split, names in splits.items():
+        if not names:
+            raise ValueError(f"{root} has too few pictures: none is left for {split!r}")
+    return splits
+
+
+def _pictures_below(root, directory):
+    """The pictures at any depth of a directory, as sorted paths below the root."""
+    names = (
+        path.relative_to(root)
+        for path in directory.rglob("*")
+        if path.suffix.lower() in pictures.SUFFIXES and path.is_file()
+    )
+    return sorted(
+        name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)
+    )
 
 
 def _classes(root, directory, folders):

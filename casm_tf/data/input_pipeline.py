@@ -1,9 +1,12 @@
 """From a data set to batches of normalised images with their labels and boxes."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from casm_tf import networks, pretrained
 from casm_tf.data import datasets, views
 from casm_tf.data.datasets import Dataset, of_classes, open_dataset
 
@@ -12,6 +15,7 @@ __all__ = [
     "dataset_of_run",
     "evaluation_batches",
     "names_of_batches",
+    "of_all_classes",
     "of_classes",
     "open_dataset",
     "training_batches",
@@ -24,15 +28,34 @@ _BUFFER_BYTES = 2**29  # and so much of the others' files is shuffled at a time.
 def dataset_of_run(settings, data_dir=None):
     """The data set that a run's flags {name: value} name, in their data_dir or in another one.
 
-    Raises what `open_dataset` and `of_classes` raise.
+    Raises what `of_all_classes` and `of_classes` raise.
     """
+    dataset = of_all_classes(settings, data_dir)
+    return of_classes(dataset, settings["classes"]) if settings.get("classes") else dataset
+
+
+def of_all_classes(settings, data_dir=None):
+    """`dataset_of_run` before some of its classes are chosen.
+
+    It is normalised as the run's classifier expects. Pictures of an image_folder whose targets are
+    predictions need no labels; their classes are ImageNet's 1,000. Raises what `open_dataset`
+    raises.
+    """
+    # A run may be older than some of these flags.
+    is_unlabelled = (
+        settings["dataset"] == "image_folder" and settings.get("targets") == "predictions"
+    )
     dataset = open_dataset(
         settings["dataset"],
         data_dir or settings["data_dir"],
-        # A run may be older than these flags.
         **{name: settings.get(name) for name in ("image_dir", "boxes", "masks", "image_size")},
+        unlabelled_as=pretrained.imagenet_labels() if is_unlabelled else None,
     )
-    return of_classes(dataset, settings["classes"]) if settings.get("classes") else dataset
+    normalisation = networks.normalisation(settings["classifier"])
+    if normalisation is None:
+        return dataset
+    mean, std = normalisation
+    return dataclasses.replace(dataset, mean=mean, std=std)
 
 
 def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=False, part=(0, 1)):

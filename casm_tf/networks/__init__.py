@@ -20,6 +20,7 @@ __all__ = [
     "copy",
     "decoder",
     "encoder_copy",
+    "head",
     "load_weights",
     "map_shapes",
     "normalisation",
@@ -99,9 +100,13 @@ def load_weights(model, path, architecture=None):
         except (ValueError, UserWarning):
             if architecture is None:
                 raise
-            *_, head = (layer for layer in model.layers if layer.weights)
-            keras.Model(model.input, head.input).load_weights(path)
+            keras.Model(model.input, head(model).input).load_weights(path)
             return False
+
+
+def head(model):
+    """The layer that gives a classifier's logits: the last one with weights."""
+    return [layer for layer in model.layers if layer.weights][-1]
 
 
 def copy(model):
