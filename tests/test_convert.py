@@ -21,6 +21,7 @@ import pytest
 import tensorflow as tf
 
 from casm_tf import convert, networks
+from casm_tf.networks import efficientnet_lite
 
 ROOT = pathlib.Path(__file__).parent.parent
 ANSWERS = pathlib.Path(__file__).parent / "data" / "torch_answers.npz"
@@ -342,6 +343,76 @@ def test_keras_files_that_do_not_fit_are_refused(keras_model, tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(OSError, match="is to be a whole HDF5 file"):
         convert.read_keras(path)
+
+
+def test_an_efficientnet_lite_is_read_by_its_packages_names():
+    model = networks.classifier("efficientnet_lite0", 32, 4)
+    shapes = {}
+    for name, v in convert.torch_variables(model, convert._LITE_LAYERS).items():
+        axes = (2, 3, 0, 1) if "_depthwise_conv" in name else (3, 2, 0, 1)
+        shape = np.take(v.shape, axes) if len(v.shape) == 4 else v.shape[::-1]
+        shapes[name] = tuple(int(count) for count in shape)
+    assert shapes["_conv_stem.weight"] == (32, 3, 3, 3)
+    assert shapes["_bn0.running_var"] == (32,)
+    assert shapes["_blocks.0._depthwise_conv.weight"] == (32, 1, 3, 3)
+    assert shapes["_blocks.0._bn2.bias"] == (16,)
+    assert shapes["_blocks.3._expand_conv.weight"] == (144, 24, 1, 1)
+    assert shapes["_blocks.3._depthwise_conv.weight"] == (144, 1, 5, 5)
+    assert shapes["_blocks.15._project_conv.weight"] == (320, 1152, 1, 1)
+    assert shapes["_conv_head.weight"] == (1280, 320, 1, 1)
+    assert shapes["_fc.weight"] == (4, 1280)
+    assert len(shapes) == 49 + 4 * 49 + 2  # convolutions, each with batch normalization; the head
+
+    state = parity.random_state(shapes, 0)
+    layer = convert.filled_classifier("efficientnet_lite0", state).get_layer
+    depthwise = state["_blocks.3._depthwise_conv.weight"].transpose(2, 3, 0, 1)
+    assert np.array_equal(layer("block3_depthwise").kernel, depthwise)
+    assert np.array_equal(layer("fc").kernel, state["_fc.weight"].T)
+    assert np.array_equal(
+        layer("block3_project_bn").moving_mean, state["_blocks.3._bn2.running_mean"]
+    )
+    del state["_bn1.weight"]
+    with pytest.raises(ValueError, match=r"^missing: _bn1\.weight$"):
+        convert.filled_classifier("efficientnet_lite0", state)
+
+
+@pytest.mark.parametrize(("size", "padding"), [(3, (0, 1)), (5, (1, 2))])
+def test_a_block_of_efficientnet_lite_is_pytorchs(size, padding):
+    """With strides, 'same' pads more below and on the right."""
+    torch = pytest.importorskip("torch")
+    relu6, pad = torch.nn.functional.relu6, torch.nn.functional.pad
+    theirs = torch.nn.ModuleDict(
+        {
+            "_expand_conv": torch.nn.Conv2d(4, 24, 1, bias=False),
+            "_bn0": torch.nn.BatchNorm2d(24, eps=1e-3),
+            "_depthwise_conv": torch.nn.Conv2d(24, 24, size, 2, groups=24, bias=False),
+            "_bn1": torch.nn.BatchNorm2d(24, eps=1e-3),
+            "_project_conv": torch.nn.Conv2d(24, 8, 1, bias=False),
+            "_bn2": torch.nn.BatchNorm2d(8, eps=1e-3),
+        }
+    ).eval()
+    shapes = {name: tuple(t.shape) for name, t in theirs.state_dict().items() if t.ndim}
+    state = parity.random_state(shapes, 0)
+    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+    theirs.load_state_dict(tensors, strict=False)  # without the counters of batches
+
+    inputs = keras.Input((8, 8, 4))
+    ours = keras.Model(inputs, efficientnet_lite._block(inputs, 8, size, 2, 6, "block0"))
+    depthwise = "_depthwise_conv.weight"
+    state[depthwise] = state[depthwise].swapaxes(0, 1)
+    variables = convert.torch_variables(ours, convert._LITE_LAYERS)
+    named = {f"_blocks.0.{name}": array for name, array in state.items()}
+    convert.fill(variables, named, convert._FROM_TORCH)
+
+    images = 3 * np.random.RandomState(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
+    with torch.no_grad():
+        x = torch.from_numpy(images.transpose(0, 3, 1, 2))
+        x = relu6(theirs["_bn0"](theirs["_expand_conv"](x)))
+        x = relu6(theirs["_bn1"](theirs["_depthwise_conv"](pad(x, padding * 2))))
+        expected = theirs["_bn2"](theirs["_project_conv"](x)).numpy().transpose(0, 2, 3, 1)
+    found = ours(images).numpy()
+    assert found.shape == (2, 4, 4, 8)
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 def call(*arguments, **environment):
