@@ -10,18 +10,28 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from casm_tf import decoding, files, tensor_boxes
+from casm_tf import files
+from casm_tf.servable import servable
 
 DESCRIPTION = "assets.extra/casm.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 
 def export_model(
-    model, directory, labels, mean, std, metrics=None, version=None, precision="float32"
+    model,
+    directory,
+    labels,
+    mean,
+    std,
+    metrics=None,
+    version=None,
+    precision="float32",
+    weights="float32",
+    trained_on=None,
 ):
     """Write a mask model as a SavedModel with what comes before and after the network inside.
 
-    It has three signatures. Each gives for B pictures
+    It has three signatures, or four. Each gives for B pictures
 
         box: float32 [B, 4], x0, y0, x1, y1 as fractions of the picture's width and height, round
             the mask's largest component by the volume rule (`localization.predict_box`); four
@@ -39,10 +49,13 @@ def export_model(
             the picture as it is looked at, upright.
         mask_png_bytes: image_bytes -> mask_png_bytes, string [B], a grey PNG of 8 bits. REST gives
             outputs whose name ends in _bytes in base64, a sixteenth of the floats' length.
+        any_size: images, as of serving_default but of any H = W that is a multiple of 32 -> mask,
+            float32 [B, H, W, 1]. It is there where the network takes images of any size.
 
     A picture that cannot be decoded fails the whole request with InvalidArgument.
 
-    `casm.json` in assets.extra has the labels, image_size, mean, std and metrics. Where the package
+    The weights lie in the checkpoint by their paths (`servable.read_weights`). `casm.json` in
+    assets.extra has the labels, image_size, mean, std, metrics and trained_on. Where the package
     tensorflow-serving-api is installed, there are also requests for TensorFlow Serving to warm up
     with, one a signature. The version is there when it is complete, or not.
 
@@ -55,6 +68,8 @@ def export_model(
         version: a positive integer; by default the one after the newest.
         precision: what the network computes in, "float32" or "bfloat16"; weights, masks and
             probabilities stay in float32. A model trained in mixed_bfloat16 is in bfloat16 anyway.
+        weights: what the kernels are in the file, "float32" or, at half the length, "float16".
+        trained_on: the data set's name.
 
     Returns:
         The version's path.
@@ -72,16 +87,17 @@ def export_model(
         "mean": [float(value) for value in mean],
         "std": [float(value) for value in std],
         "metrics": {} if metrics is None else metrics,
+        "trained_on": trained_on,
     }
     description = json.dumps(description, indent=2) + "\n"
 
-    module, signatures = _servable(model, labels, mean, std, image_size)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with _unfinished(path) as unfinished, _computing_in(model, precision):
+        module, signatures = servable(model, labels, mean, std, weights)
         tf.saved_model.save(module, str(unfinished), signatures, options)
         (unfinished / DESCRIPTION).parent.mkdir()
         (unfinished / DESCRIPTION).write_text(description)
-        _write_warmup(unfinished / WARMUP, directory.name, image_size)
+        _write_warmup(unfinished / WARMUP, directory.name, image_size, signatures)
     return path
 
 
@@ -182,59 +198,7 @@ def _checked_size(model, labels, mean, std):
     return height
 
 
-def _servable(model, labels, mean, std, image_size):
-    """A tf.Module of the model's weights, and the signatures that `export_model` tells of.
-
-    Keras's ExportArchive would write every weight twice, the second time as a Keras variable.
-    """
-    mean, std = np.float32(mean), np.float32(std)
-    names = list(labels)
-    images = tf.TensorSpec((None, image_size, image_size, 3), tf.float32, name="images")
-    image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
-
-    # Each is a function in the graph, so that what the signatures share is written once.
-    @tf.function(input_signature=[images])
-    def from_pixels(images):
-        # A server does not hold a request to the signature's shape, and the network's ops end the
-        # whole process for some others.
-        images = tf.ensure_shape(images, (None, image_size, image_size, 3))
-        outputs = model((images / 255 - mean) / std, training=False)
-        probabilities = tf.nn.softmax(outputs["logits"])
-        return {
-            "mask": outputs["mask"],
-            "box": tensor_boxes.predict_boxes(outputs["mask"][..., 0]),
-            "probabilities": probabilities,
-            "label": tf.gather(tf.constant(names), tf.argmax(probabilities, axis=1)),
-        }
-
-    @tf.function(input_signature=[image_bytes])
-    def from_bytes(image_bytes):
-        image_bytes = tf.ensure_shape(image_bytes, (None,))
-        images = tf.map_fn(
-            lambda data: decoding.squashed(data, image_size),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec((image_size, image_size, 3), tf.float32),
-        )
-        return from_pixels(images)
-
-    @tf.function(input_signature=[image_bytes])
-    def png_from_bytes(image_bytes):
-        outputs = from_bytes(image_bytes)
-        grey = tf.cast(tf.round(255 * outputs.pop("mask")), tf.uint8)
-        pngs = tf.map_fn(tf.io.encode_png, grey, fn_output_signature=tf.string)
-        return {"mask_png_bytes": pngs, **outputs}
-
-    module = tf.Module()
-    module.weights = [variable.value for variable in model.variables]
-    signatures = {
-        "serving_default": from_pixels,
-        "image_bytes": from_bytes,
-        "mask_png_bytes": png_from_bytes,
-    }
-    return module, signatures
-
-
-def _write_warmup(path, name, image_size):
+def _write_warmup(path, name, image_size, signatures):
     """Write a request a signature, a black picture each, if tensorflow-serving-api is there."""
     try:
         from tensorflow_serving.apis import prediction_log_pb2
@@ -248,9 +212,11 @@ def _write_warmup(path, name, image_size):
         "serving_default": {"images": black},
         "image_bytes": {"image_bytes": jpeg},
         "mask_png_bytes": {"image_bytes": jpeg},
+        "any_size": {"images": black},
     }
     with tf.io.TFRecordWriter(str(path)) as records:
-        for signature, tensors in inputs.items():
+        for signature in signatures:
+            tensors = inputs[signature]
             log = prediction_log_pb2.PredictionLog()
             request = log.predict_log.request
             request.model_spec.name = name

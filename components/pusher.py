@@ -40,6 +40,12 @@ flags.DEFINE_enum(
     ["float32", "bfloat16"],
     "What the exported network computes in; what goes in and comes out is float32.",
 )
+flags.DEFINE_enum(
+    "weights",
+    "float32",
+    ["float32", "float16"],
+    "What the kernels are in the file; float16 takes half the room.",
+)
 flags.DEFINE_string("blessing", None, "The evaluator's, without which nothing is pushed.")
 flags.DEFINE_string("infra_blessing", None, "The infra_validator's, the same.")
 flags.DEFINE_string("pushed_model", None, "A link to the pushed version is made there.")
@@ -53,8 +59,9 @@ def main():
     limits.apply()
     if (FLAGS.run_dir is None) == (FLAGS.model is None):
         raise program.UserError("takes --run_dir or --model")
-    if FLAGS.model and not FLAGS["precision"].using_default_value:
-        raise program.UserError("--precision: --model is exported already")
+    for name in ("precision", "weights"):
+        if FLAGS.model and not FLAGS[name].using_default_value:
+            raise program.UserError(f"--{name}: --model is exported already")
     directory = pathlib.Path(FLAGS.serving_dir) / _NAME
     for name in ("blessing", "infra_blessing"):
         if FLAGS[name].value is not None:
@@ -96,6 +103,8 @@ def _export(run_dir, directory):
         return export.export_model(
             *(model, directory, dataset.labels, dataset.mean, dataset.std, metrics),
             precision=FLAGS.precision,
+            weights=FLAGS.weights,
+            trained_on=run["flags"]["dataset"],
         )
 
 

@@ -10,11 +10,11 @@ LABELS = ("cat", "dog", "강아지")
 MEAN, STD = (0.4, 0.45, 0.5), (0.2, 0.25, 0.3)
 
 
-def tiny_model(classes=3):
+def tiny_model(classes=3, size=SIZE):
     """Images -> {"mask", "logits"}, untrained, with masks that are neither flat nor grey."""
     keras.utils.set_random_seed(0)
-    classifier = networks.classifier("small_resnet", SIZE, classes)
-    decoder = networks.decoder(networks.map_shapes(classifier), SIZE, 4, "bilinear")
+    classifier = networks.classifier("small_resnet", size, classes)
+    decoder = networks.decoder(networks.map_shapes(classifier), size, 4, "bilinear")
     kernel = decoder.get_layer("final").kernel
     kernel.assign(4 * kernel)
     outputs = classifier.output

@@ -8,13 +8,14 @@ import sys
 
 import cv2
 import exports
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import trees
 from PIL import Image
 
-from casm_tf import decoding, export, localization
+from casm_tf import decoding, export, localization, servable
 from casm_tf.data import input_pipeline, pictures, views
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -227,6 +228,7 @@ def test_what_lies_beside_the_model(exported):
         "mean": list(exports.MEAN),
         "std": list(exports.STD),
         "metrics": {"LE": 0.25},
+        "trained_on": None,
     }
     assert (exported / "fingerprint.pb").exists()
     assert not list(exported.parent.glob(".*"))
@@ -306,6 +308,7 @@ def run_dir(tiny_data_dir, tmp_path):
     directory = tmp_path / "run"
     directory.mkdir()
     settings = {"dataset": "digit_scenes/tiny", "data_dir": str(tiny_data_dir)}
+    settings["classifier"] = "small_resnet"
     (directory / "run.json").write_text(json.dumps({"flags": settings}))
     (directory / "evaluation.json").write_text('{"protocol": "squash", "casm": {"LE": 0.5}}')
     exports.tiny_model(classes=10).save(directory / "model.keras")
@@ -328,6 +331,7 @@ def test_pusher_exports_and_says_how_to_go_on(run_dir, tiny_data_dir, tmp_path):
     assert description["labels"] == list(dataset.labels)
     assert (description["mean"], description["std"]) == (list(dataset.mean), list(dataset.std))
     assert description["metrics"] == {"LE": 0.5}
+    assert description["trained_on"] == "digit_scenes/tiny"
     for expected in (f"made  {path}: ", "docker run ", "models.config", "curl ", "extract"):
         assert expected in done.stdout
 
@@ -377,3 +381,62 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         assert not list((disk / "casm").iterdir())
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_images_of_any_multiple_of_32_give_what_a_network_of_that_size_gives(signatures):
+    any_size = signatures["any_size"]
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
+    larger = exports.tiny_model(size=96)
+    larger.set_weights(exports.tiny_model().get_weights())
+    expected = larger(exports.normalised(pixels), training=False)
+    found = any_size(images=pixels)
+    assert found["mask"].numpy() == pytest.approx(expected["mask"].numpy(), abs=1e-5)
+    probabilities = tf.nn.softmax(expected["logits"]).numpy()
+    assert found["probabilities"].numpy() == pytest.approx(probabilities, abs=1e-5)
+    assert found["box"].shape == (2, 4)
+    of_its_size = signatures["serving_default"](images=pixels[:, :32, :32])["mask"].numpy()
+    assert any_size(images=pixels[:, :32, :32])["mask"].numpy().tolist() == of_its_size.tolist()
+
+
+@pytest.mark.parametrize("shape", [(1, 48, 48, 3), (1, 0, 0, 3), (1, 32, 64, 3), (1, 64, 64, 4)])
+def test_images_of_other_sizes_are_refused_and_do_not_end_the_process(shape, signatures):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        signatures["any_size"](images=tf.zeros(shape))
+
+
+def test_a_network_that_is_held_to_its_size_has_no_signature_for_others(tmp_path):
+    model = exports.tiny_model()
+    flat = keras.layers.Dense(3)(keras.layers.Flatten()(model.input))
+    model = keras.Model(model.input, {"mask": model.output["mask"], "logits": flat})
+    path = export.export_model(model, tmp_path, exports.LABELS, exports.MEAN, exports.STD)
+    names = {"serving_default", "image_bytes", "mask_png_bytes"}
+    assert set(tf.saved_model.load(str(path)).signatures) == names
+
+
+def test_weights_are_read_back_by_their_names(exported, tmp_path):
+    model = exports.tiny_model()
+    found = servable.read_weights(exported)
+    assert {"layer1_0_conv1/kernel", "conv1x1_1/kernel", "final/bias"} < set(found)
+    assert {v.path: v.numpy().tolist() for v in model.variables} == {
+        path: array.tolist() for path, array in found.items()
+    }
+    for directory in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(ValueError, match="no weights that can be read"):
+            servable.read_weights(directory)
+
+
+def test_float16_is_half_as_long_and_near(exported, signatures, tmp_path):
+    path = exports.export_tiny(tmp_path, weights="float16")
+    data = "variables/variables.data-00000-of-00001"
+    sizes = [(version / data).stat().st_size for version in (path, exported)]
+    assert sizes[0] < 0.55 * sizes[1]
+    for name, weight in servable.read_weights(exported).items():
+        kept = servable.read_weights(path)[name]
+        assert kept.dtype == np.float32
+        assert kept == pytest.approx(weight, rel=2e-3 if weight.ndim > 1 else 0, abs=1e-6)
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    model = tf.saved_model.load(str(path))
+    for name in ("serving_default", "any_size"):
+        found = model.signatures[name](images=pixels)["mask"].numpy()
+        off = np.abs(found - signatures[name](images=pixels)["mask"].numpy())
+        assert 0 < off.max() < 0.01

@@ -102,8 +102,8 @@ class StemConvolution(layers.Conv2D):
         return _stem_convolution(inputs, tf.convert_to_tensor(kernel))
 
     def compute_output_shape(self, input_shape):
-        batch, height, width, _ = input_shape
-        return (batch, height // 2, width // 2, self.filters)
+        batch, *size, _ = input_shape
+        return (batch, *(None if side is None else side // 2 for side in size), self.filters)
 
 
 @tf.custom_gradient
@@ -147,13 +147,16 @@ class UpsampledConvolution(layers.Layer):
         self.bias = self.add_weight(shape=(1,), initializer="zeros", name="bias")
 
     def call(self, maps):
-        height, width = maps[0].shape[1:3]
+        height, width = size = maps[0].shape[1:3]
+        is_open = None in size  # of a network for images of any size
+        if is_open:
+            height, width = tf.unstack(tf.shape(maps[0])[1:3])
         kernels = ops.split(self.kernel, np.cumsum([x.shape[-1] for x in maps])[:-1], axis=2)
         taps = 0
-        for x, kernel in zip(maps, kernels, strict=True):
+        for level, (x, kernel) in enumerate(zip(maps, kernels, strict=True)):
             kernel = ops.reshape(ops.transpose(kernel, (3, 2, 0, 1)), (1, 1, x.shape[-1], 9))
             x = ops.conv(x, ops.cast(kernel, x.dtype), padding="valid")
-            if x.shape[1:3] != (height, width):
+            if level and (is_open or x.shape[1:3] != size):
                 x = tf.image.resize(x, (height, width))
             taps += ops.cast(x, self.compute_dtype)
         # Tap 3i + j of the kernel is read at (i - 1, j - 1) from where its product is added.
@@ -167,3 +170,12 @@ class UpsampledConvolution(layers.Layer):
 
     def compute_output_shape(self, input_shapes):
         return (*input_shapes[0][:-1], 1)
+
+
+@keras.saving.register_keras_serializable("casm_tf")
+class OpenUpSampling2D(layers.UpSampling2D):
+    """Keras's layer, for maps whose size is not known in the graph: its own wants numbers."""
+
+    def call(self, inputs):
+        size = tf.shape(inputs)[1:3] * self.size
+        return tf.cast(tf.image.resize(inputs, size, self.interpolation), inputs.dtype)
