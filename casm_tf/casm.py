@@ -197,7 +197,7 @@ class CASM(steps.Model):
         variables = [] if self.snapshots.thinning.fixed else self.classifier.trainable_variables
         of_classifier = classifier_tape.gradient(loss, variables)
         of_mask = mask_tape.gradient(negative_score, self.mask_variables)
-        statistics = [scope.get_current_value(x) for x in self._statistics]
+        statistics = steps.assigned(scope, self._statistics)
         found = (loss, negative_score, *of_classifier, *of_mask, *statistics)
         return {
             "classifier": of_classifier,

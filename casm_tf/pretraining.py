@@ -53,7 +53,7 @@ class Pretraining(steps.Model):
             values = self._objectives(*data, training=True)
             loss = tf.reduce_sum(values["loss"]) / count
         gradients = tape.gradient(loss, self.trained_variables)
-        statistics = [scope.get_current_value(x) for x in self.classifier.non_trainable_variables]
+        statistics = steps.assigned(scope, self.classifier.non_trainable_variables)
         return {
             "classifier": gradients,
             "statistics": statistics,

@@ -53,13 +53,28 @@ def images_of_all(data):
 
 def is_not_finite(*tensors):
     """1.0 where a number is NaN, infinite or more than 1e19 (its square is infinite); else 0.0."""
+    tensors = [tensor for tensor in tensors if tensor.dtype.is_floating]  # not a dropout's seeds
     return 1.0 - tf.cast(tf.math.is_finite(tf.linalg.global_norm(tensors)), tf.float32)
 
 
+def assigned(scope, variables):
+    """What variables were assigned in a `keras.StatelessScope`; what they are where nothing was."""
+    values = [scope.get_current_value(variable) for variable in variables]
+    return [
+        tf.convert_to_tensor(variable) if value is None else value
+        for variable, value in zip(variables, values, strict=True)
+    ]
+
+
 def assign_on_all(variables, values):
-    """Assign the mean over the replicas, so that what one of them holds is what all hold."""
+    """Assign the mean over the replicas, so that what one of them holds is what all hold.
+
+    Integers, a dropout's seeds, are the same on all of them.
+    """
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync > 1:
-        values = context.all_reduce("mean", values)
+        floats = [value for value in values if value.dtype.is_floating]
+        means = iter(context.all_reduce("mean", floats))
+        values = [next(means) if value.dtype.is_floating else value for value in values]
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
