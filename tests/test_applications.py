@@ -1,8 +1,8 @@
 """keras.applications as classifiers: their logits, their maps, their weights' files, their copies.
 
 On the same pictures and weights the logits are those of keras.applications behind its own
-preprocess_input but for float32's rounding: to 1e-4 of the largest logit, and
-what the first layer sees to 1e-6.
+preprocess_input but for float32's rounding: to 1e-4 of the largest logit, and what the first layer
+sees to 1e-6.
 """
 
 import types
@@ -87,7 +87,7 @@ def normalised(pictures, architecture):
 
 def assert_same_logits(found, expected):
     found, expected = np.asarray(found), np.asarray(expected)
-    assert np.ptp(expected, axis=0).min() > 1e-3  # the pictures show
+    assert np.ptp(expected, axis=0).max() > 1e-2  # the pictures show
     off = np.abs(found - expected).max() / np.abs(expected).max()
     print(f"off by {off:.1e}")
     assert off < 1e-4
