@@ -1,0 +1,119 @@
+"""What a training starts from: weights for other classes, no labels, the shipped model."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from trees import picture, write, write_tree
+
+from casm_tf import networks, pretrained
+
+ROOT = pathlib.Path(__file__).parent.parent
+SMALL = (
+    *("--dataset=image_folder", "--image_size=32", "--batch_size=4", "--decoder_channels=4"),
+    *("--steps=2", "--pretraining_steps=2", "--masked_steps=present"),
+)
+
+
+def train(*arguments):
+    command = [sys.executable, "-m", "casm_tf.train", *SMALL, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def weights_of(classes, path):
+    model = networks.classifier("small_resnet", 32, classes)
+    model.save_weights(path)
+    return path
+
+
+def arrays(path):
+    """{name: array} of a weights file."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: (
+                found.update({name: np.asarray(item)}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return found
+
+
+def test_weights_for_other_classes_keep_all_but_the_head(tmp_path):
+    write_tree(tmp_path / "tree", count=4)
+    weights = weights_of(5, tmp_path / "five.weights.h5")
+    done = train(
+        *(f"--image_dir={tmp_path / 'tree'}", f"--data_dir={tmp_path / 'data'}"),
+        *("--classifier=small_resnet", f"--classifier_weights={weights}"),
+        f"--run_dir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = arrays(weights), arrays(tmp_path / "run" / "classifier.weights.h5")
+    changed = [name for name in before if not np.array_equal(before[name], after[name])]
+    assert {before[name].shape for name in changed} == {(128, 5), (5,)}
+    assert {after[name].shape for name in changed} == {(128, 2), (2,)}
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory):
+    """A run on a folder of pictures without labels, and what was said."""
+    root = tmp_path_factory.mktemp("unlabelled")
+    for number in range(12):
+        write(root / "pictures" / f"{number}.jpg", picture(number))
+    weights = weights_of(1000, root / "thousand.weights.h5")
+    done = train(
+        *(f"--image_dir={root / 'pictures'}", f"--data_dir={root / 'data'}"),
+        *("--targets=predictions", "--classifier=small_resnet", f"--classifier_weights={weights}"),
+        f"--run_dir={root / 'run'}",
+    )
+    assert done.returncode == 0, done.stderr
+    return root, done
+
+
+def test_a_folder_without_labels_trains_and_a_classifier_that_knows_nothing_is_warned_of(
+    unlabelled,
+):
+    root, done = unlabelled
+    assert (root / "run" / "model.keras").exists()
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
+    assert "sure of its predictions to" in line and "configs/finetune.flags" in line
+    assert json.loads((root / "run" / "run.json").read_text())["labels"] == list(
+        pretrained.imagenet_labels()
+    )
+
+
+def test_a_run_without_labels_is_scored_by_what_the_classifier_predicted(unlabelled):
+    root, _ = unlabelled
+    command = [sys.executable, "-m", "components.evaluator", f"--run_dir={root / 'run'}"]
+    done = subprocess.run(
+        [*command, "--compared=full_image", "--protocol=squash"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((root / "run" / "evaluation.json").read_text())["casm"]
+    assert found["top1_before"] == 1.0
+
+
+def test_predictions_of_a_classifier_for_other_classes_are_refused(tmp_path):
+    for number in range(3):
+        write(tmp_path / "pictures" / f"{number}.jpg", picture(number))
+    weights = weights_of(5, tmp_path / "five.weights.h5")
+    done = train(
+        *(f"--image_dir={tmp_path / 'pictures'}", f"--data_dir={tmp_path / 'data'}"),
+        *("--targets=predictions", "--classifier=small_resnet", f"--classifier_weights={weights}"),
+        *(f"--run_dir={tmp_path / 'run'}", "--batch_size=1"),
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("train: --targets: predictions are those of")
+
+
+def test_the_names_of_imagenets_classes_are_a_thousand_different_ones():
+    labels = pretrained.imagenet_labels()
+    assert len(labels) == len(set(labels)) == 1000
+    assert labels[0] == "tench" and labels[281] == "tabby" and labels[999] == "toilet tissue"
