@@ -1,6 +1,7 @@
-"""torchvision's ResNets and the original decoder in PyTorch: what casm_tf's networks are held to.
+"""Classifiers and decoders in PyTorch: what casm_tf's networks are held to.
 
-Names and structure are theirs, so that their state dicts are those of the published files.
+torchvision's ResNets, EfficientNet-Lite0 and the original's decoder. Names and structure are
+theirs, so that their state dicts are those of the published files.
 """
 
 import torch
@@ -74,28 +75,113 @@ class ResNet(nn.Module):
         return self.fc(maps[-1].mean((2, 3))), maps
 
 
-class Decoder(nn.Module):
-    """The original's: five maps -> mask [B, 1, 4 H, 4 W] in [0, 1]."""
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite0: images [B, 3, H, W] -> logits, and maps at strides 4, 8, 16 and 32."""
 
-    def __init__(self, channels=(256, 512, 1024, 2048)):
+    CHANNELS = 24, 40, 112, 320  # of the maps
+
+    def __init__(self, classes):
         super().__init__()
+        # Of each stage: blocks, kernel, stride, expansion, channels.
+        stages = (
+            *((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80)),
+            *((3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)),
+        )
+        self._conv_stem = nn.Conv2d(3, 32, 3, 2, bias=False)
+        self._bn0 = _tensorflow_normalization(32)
+        self._blocks, self.map_blocks, channels = nn.ModuleList(), [], 32
+        for stage, (blocks, size, stride, expansion, outputs) in enumerate(stages):
+            for number in range(blocks):
+                strides = stride if number == 0 else 1
+                self._blocks.append(_LiteBlock(channels, outputs, size, strides, expansion))
+                channels = outputs
+            if stage in (1, 2, 4, 6):
+                self.map_blocks.append(len(self._blocks) - 1)
+        self._conv_head = nn.Conv2d(channels, 1280, 1, bias=False)
+        self._bn1 = _tensorflow_normalization(1280)
+        self._fc = nn.Linear(1280, classes)
+
+    def forward(self, images):
+        x = _relu6(self._bn0(self._conv_stem(_pad(images, 3))))
+        maps = []
+        for number, block in enumerate(self._blocks):
+            x = block(x)
+            if number in self.map_blocks:
+                maps.append(x)
+        x = _relu6(self._bn1(self._conv_head(x)))
+        return self._fc(x.mean((2, 3))), maps
+
+
+class _LiteBlock(nn.Module):
+    """1x1 to more channels, depthwise, 1x1 to fewer; a shortcut where the shape stays."""
+
+    def __init__(self, inputs, outputs, size, stride, expansion):
+        super().__init__()
+        self.size, self.stride, self.expands = size, stride, expansion > 1
+        self.has_shortcut = stride == 1 and inputs == outputs
+        width = expansion * inputs
+        if self.expands:
+            self._expand_conv = nn.Conv2d(inputs, width, 1, bias=False)
+            self._bn0 = _tensorflow_normalization(width)
+        padding = 0 if stride == 2 else size // 2
+        self._depthwise_conv = nn.Conv2d(
+            width, width, size, stride, padding, groups=width, bias=False
+        )
+        self._bn1 = _tensorflow_normalization(width)
+        self._project_conv = nn.Conv2d(width, outputs, 1, bias=False)
+        self._bn2 = _tensorflow_normalization(outputs)
+
+    def forward(self, x):
+        shortcut = x
+        if self.expands:
+            x = _relu6(self._bn0(self._expand_conv(x)))
+        if self.stride == 2:
+            x = _pad(x, self.size)
+        x = _relu6(self._bn1(self._depthwise_conv(x)))
+        x = self._bn2(self._project_conv(x))
+        return x + shortcut if self.has_shortcut else x
+
+
+def _tensorflow_normalization(channels):
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def _relu6(x):
+    return nn.functional.relu6(x, inplace=True)
+
+
+def _pad(x, size):
+    """TensorFlow's 'same' for stride 2 and even sides: the bottom and the right get one more."""
+    before, after = (size - 2) // 2, (size - 1) // 2
+    return nn.functional.pad(x, (before, after, before, after))
+
+
+class Decoder(nn.Module):
+    """Maps -> mask [B, 1, 4 H, 4 W] in [0, 1].
+
+    By default the original's. The maps are one of `stem` channels, which is taken as it is, or none
+    where that is 0, and one for each of `channels`, which is reduced to 64.
+    """
+
+    def __init__(self, channels=(256, 512, 1024, 2048), stem=64, interpolation="nearest"):
+        super().__init__()
+        self.first, self.interpolation = bool(stem), interpolation
         for stage, inputs in enumerate(channels, 1):
             layers = [nn.Conv2d(inputs, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
             setattr(self, f"conv1x1_{stage}", nn.Sequential(*layers))
-        self.final = nn.Sequential(nn.Conv2d(64 + 4 * 64, 1, 3, padding=1))
+        self.final = nn.Sequential(nn.Conv2d(stem + 4 * 64, 1, 3, padding=1))
 
     def forward(self, maps):
-        levels = [maps[0]]
-        for stage, x in enumerate(maps[1:], 1):
+        levels = list(maps[: self.first])
+        for stage, x in enumerate(maps[self.first :], 1):
             x = getattr(self, f"conv1x1_{stage}")(x)
-            scale = 2 ** (stage - 1)
-            levels.append(
-                nn.functional.interpolate(
-                    x, scale_factor=scale, mode="bilinear", align_corners=False
+            if stage > 1:
+                x = nn.functional.interpolate(
+                    x, scale_factor=2 ** (stage - 1), mode="bilinear", align_corners=False
                 )
-            )
+            levels.append(x)
         mask = torch.sigmoid(self.final(torch.cat(levels, 1)))
-        return nn.functional.interpolate(mask, scale_factor=4, mode="nearest")
+        return nn.functional.interpolate(mask, scale_factor=4, mode=self.interpolation)
 
 
 class Pair:
