@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from casm_tf import networks
+from casm_tf import baselines, networks
 from casm_tf.networks import layers, resnet
 
 
@@ -190,6 +190,45 @@ def test_an_encoder_copy_starts_alike_and_is_its_own():
     assert encoder(images)[-1].numpy() == pytest.approx(before)
     encoder.trainable_variables[0].assign(encoder.trainable_variables[0] + 1)
     assert classifier(images)["maps"][-1].numpy() == pytest.approx(before)
+
+
+@pytest.mark.parametrize("architecture", ["small_resnet", "efficientnet_lite0"])
+def test_weights_for_other_classes_are_taken_but_for_the_head(architecture, tmp_path):
+    path = tmp_path / "five.weights.h5"
+    five, other = (networks.classifier(architecture, 32, count) for count in (5, 3))
+    five.save_weights(path)
+    head = [weight.numpy() for weight in other.weights[-2:]]
+    with pytest.raises(ValueError, match=f"^{path} does not hold the weights of a {architecture}$"):
+        networks.load_weights(other, path)
+    assert networks.load_weights(other, path, architecture) is False
+    for mine, theirs in zip(other.weights[:-2], five.weights[:-2], strict=True):
+        assert np.array_equal(mine, theirs)
+    for mine, made in zip(other.weights[-2:], head, strict=True):
+        assert np.array_equal(mine, made)
+    again = networks.classifier(architecture, 32, 5)
+    assert networks.load_weights(again, path, architecture) is True
+    assert np.array_equal(again.weights[-1], five.weights[-1])
+    with pytest.raises(ValueError, match=r"does not hold the weights of a resnet18$"):
+        networks.load_weights(networks.classifier("resnet18", 32, 3), path, "resnet18")
+    with pytest.raises(FileNotFoundError, match="there is no file no"):
+        networks.load_weights(other, "no.weights.h5", architecture)
+
+
+def test_cam_of_efficientnet_lite_is_of_the_map_that_is_averaged():
+    model = networks.classifier("efficientnet_lite0", 64, 3)
+    images = normal(1, 64, 64, 3)
+    averaged = keras.Model(model.input, model.get_layer("avgpool").input)(images)[0]
+    expected = averaged.numpy() @ model.get_layer("fc").kernel.numpy()[:, 1]
+    expected = (expected - expected.min()) / np.ptp(expected)
+    mask = baselines.cam(model, images, [1])[0]
+    assert mask[::63, ::63] == pytest.approx(expected, abs=1e-4)
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    for architecture, multiple in (("small_resnet", 2), ("resnet18", 4), ("mobilenet_v2", 32)):
+        line = f"{architecture} takes multiples of {multiple} pixels; found 33"
+        with pytest.raises(ValueError, match=line):
+            networks.classifier(architecture, 33, 3)
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
