@@ -47,6 +47,8 @@ class CASM(steps.Model):
         score: "entropy" (E) or "classification" (C), what the decoder maximises.
         size: "adaptive" (the original code) or "l1" (eq. 7).
         lambda_size: the weight lambda_R of the size term, at least 0.
+        first_lambda: (lambda_R, steps), another one for so many steps at the start: what keeps a
+            trained mask small may be more than one that is not yet trained survives.
         lambda_variation: the weight of the total variation, at least 0.
         classifier_form: "both" (eq. 8) or "masked" (eq. 3).
         masked_steps: "always", the classifier learns from the masked images at every step (the
@@ -70,6 +72,7 @@ class CASM(steps.Model):
         score="entropy",
         size="adaptive",
         lambda_size=10.0,
+        first_lambda=(0.0, 0),
         lambda_variation=0.0,
         classifier_form="both",
         masked_steps="always",
@@ -81,7 +84,7 @@ class CASM(steps.Model):
         for (name, choices), value in zip(_CHOICES.items(), chosen, strict=True):
             if value not in choices:
                 raise ValueError(f"{name} is {' or '.join(map(repr, choices))}; found {value!r}")
-        if min(lambda_size, lambda_variation, weight_decay, clip_norm) < 0:
+        if min(lambda_size, *first_lambda, lambda_variation, weight_decay, clip_norm) < 0:
             raise ValueError("lambda_size, lambda_variation, weight_decay, clip_norm: at least 0")
         if classifier_form == "masked" and masked_steps == "present":
             raise ValueError("classifier_form 'masked' needs masked_steps 'always'")
@@ -96,6 +99,7 @@ class CASM(steps.Model):
         self.score = score
         self.size = size
         self.lambda_size = lambda_size
+        self.first_lambda = first_lambda
         self.lambda_variation = lambda_variation
         self.classifier_form = classifier_form
         self.masked_steps = masked_steps
@@ -243,7 +247,7 @@ class CASM(steps.Model):
         else:
             size = objectives.l1_size(masks)
         variation = objectives.total_variation(masks)
-        score = evidence + self.lambda_size * size - self.lambda_variation * variation
+        score = evidence + self._lambda_size() * size - self.lambda_variation * variation
 
         mean_mask = objectives.mean_mask(masks)
         values = {
@@ -260,6 +264,13 @@ class CASM(steps.Model):
             "snapshots": tf.fill(tf.shape(loss), tf.cast(self.snapshots.held(), tf.float32)),
         }
         return loss, score, values
+
+    def _lambda_size(self):
+        """lambda_R at this step."""
+        first, steps = self.first_lambda
+        if steps == 0:
+            return self.lambda_size
+        return tf.where(self.decoder_optimizer.iterations < steps, first, self.lambda_size)
 
     def _past(self, weights, images):
         """Logits of a past classifier; the present one's weights and statistics do not move."""

@@ -250,6 +250,7 @@ def _train_masks(classifier, decoder, thinning, dataset, strategy, run_dir):
             score=FLAGS.score,
             size=FLAGS.size,
             lambda_size=lambda_size,
+            first_lambda=(FLAGS.first_lambda_size, FLAGS.first_lambda_steps),
             lambda_variation=FLAGS.lambda_variation,
             classifier_form=FLAGS.classifier_form,
             masked_steps=FLAGS.masked_steps,

@@ -121,6 +121,16 @@ flags.DEFINE_float(
     "thinning, times ln K / ln 1000.",
     lower_bound=0,
 )
+flags.DEFINE_float(
+    "first_lambda_size",
+    0.0,
+    "Another lambda_R, for the first --first_lambda_steps: what keeps a trained mask small may be "
+    "more than one that is not yet trained survives.",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    "first_lambda_steps", 0, "See --first_lambda_size.", lower_bound=0, upper_bound=_LARGEST
+)
 flags.DEFINE_float("lambda_variation", 0.0, "The total variation's weight.", lower_bound=0)
 flags.DEFINE_enum(
     "classifier_form",

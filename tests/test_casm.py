@@ -379,3 +379,15 @@ def test_a_teacher_never_moves():
     assert same(before, teacher.variables)
     assert not same(before, model.classifier.variables)
     assert float(model.test_step(BATCH)["accuracy"]) <= 1
+
+
+def test_the_first_lambda_counts_for_the_first_steps_alone():
+    scheduled = make(lambda_size=2.0, first_lambda=(0.5, 2))
+    first, later = make(lambda_size=0.5), make(lambda_size=2.0)
+    steps(scheduled, 2)
+    steps(first, 2)
+    assert close(scheduled.decoder.trainable_variables, first.decoder.trainable_variables)
+    steps(scheduled, 1)
+    steps(first, 1)
+    assert not close(scheduled.decoder.trainable_variables, first.decoder.trainable_variables)
+    assert float(later._lambda_size()) == float(scheduled._lambda_size()) == 2.0
