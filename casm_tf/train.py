@@ -65,6 +65,12 @@ def main():
         thinning = _thinning()
     if FLAGS.classifier_form == "masked" and FLAGS.masked_steps == "present":
         raise program.UserError("--classifier_form: 'masked' needs --masked_steps=always")
+    is_trained = FLAGS.classifier_weights or FLAGS.start == "pretrained"
+    if FLAGS.targets == "predictions" and FLAGS.dataset == "image_folder" and not is_trained:
+        raise program.UserError(
+            "--targets: predictions are those of a trained classifier, and there are no labels to "
+            "train one on; give --classifier_weights or --start=pretrained"
+        )
     with program.blaming("strategy"):
         strategy = strategies.make(FLAGS.strategy)  # before anything that TensorFlow does
     replicas = strategy.num_replicas_in_sync

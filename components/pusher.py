@@ -10,6 +10,7 @@ and tried is copied. Nothing is pushed, and the exit code is 1, where a blessing
 not there.
 """
 
+import math
 import pathlib
 
 import casm_tf.quiet  # noqa: F401  (before TensorFlow)
@@ -18,7 +19,17 @@ import casm_tf.quiet  # noqa: F401  (before TensorFlow)
 
 from absl import flags
 
-from casm_tf import archives, blessing, export, files, limits, program, run_directory, server_config
+from casm_tf import (
+    archives,
+    blessing,
+    export,
+    files,
+    limits,
+    networks,
+    program,
+    run_directory,
+    server_config,
+)
 from casm_tf.data import input_pipeline
 
 FLAGS = flags.FLAGS
@@ -45,6 +56,13 @@ flags.DEFINE_enum(
     "float32",
     ["float32", "float16"],
     "What the kernels are in the file; float16 takes half the room.",
+)
+flags.DEFINE_list(
+    "smoothing",
+    None,
+    "Of --run_dir: three numbers that smooth and size the exported masks, to be chosen on "
+    "pictures that are not reported: a Gaussian's deviation in pixels, and gain and shift of the "
+    "logits, such as 8,2,3.",
 )
 flags.DEFINE_string("blessing", None, "The evaluator's, without which nothing is pushed.")
 flags.DEFINE_string("infra_blessing", None, "The infra_validator's, the same.")
@@ -95,6 +113,9 @@ def _export(run_dir, directory):
         model = archives.load_keras(run_dir / "model.keras")
         was_scored = (run_dir / "evaluation.json").exists()
         metrics = blessing.metrics_of(run_dir) if was_scored else {}
+    with program.blaming("smoothing"):
+        if FLAGS.smoothing:
+            model = networks.smoothed(model, *_three_numbers(FLAGS.smoothing))
     with program.blaming("data_dir"):
         dataset = input_pipeline.dataset_of_run(run["flags"], FLAGS.data_dir)
     if not was_scored:
@@ -106,6 +127,13 @@ def _export(run_dir, directory):
             weights=FLAGS.weights,
             trained_on=run["flags"]["dataset"],
         )
+
+
+def _three_numbers(texts):
+    numbers = [float(text) for text in texts]
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)) or numbers[0] <= 0:
+        raise ValueError(f"expected a deviation above 0, a gain and a shift; found {texts}")
+    return numbers
 
 
 def _say(path):

@@ -11,8 +11,11 @@ from flag_combinations import DIGITS, DOUBTFUL, GOOD, WRONG, Combination, draw
 
 ROOT = pathlib.Path(__file__).parent.parent
 FEW = range(120, 126)  # of the two hundred seeds
-# Progress bars, and what TensorFlow's C++ says: eager kernels without AVX-512, determinism.
-NO_MESSAGE = re.compile(r"\d+%\|| examples \[|/s\]| splits\]|\x1b\[A\s*$|^\s*$|^E0000 ")
+# Progress bars, what TensorFlow's C++ says (eager kernels without AVX-512, determinism), and that a
+# classifier of one step is a poor one.
+NO_MESSAGE = re.compile(
+    r"^warning: the classifier |\d+%\|| examples \[|/s\]| splits\]|\x1b\[A\s*$|^\s*$|^E0000 "
+)
 # Of too large a step, or where another file says what is wrong.
 BLAMED_LATER = ("refused.txt", "skipped.txt", "is NaN or infinite")
 # What such combinations have found: flags, and how the message begins.

@@ -9,7 +9,7 @@ from keras import layers
 
 from casm_tf.networks import applications, efficientnet_lite, resnet
 from casm_tf.networks.decoder import decoder
-from casm_tf.networks.layers import BatchNormalization
+from casm_tf.networks.layers import BatchNormalization, Smoothing
 from casm_tf.networks.resnet import RESNETS, ResNet
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "load_weights",
     "map_shapes",
     "normalisation",
+    "smoothed",
     "synchronize_batch_normalization",
 ]
 
@@ -127,6 +128,15 @@ def synchronize_batch_normalization(model):
     for layer in model.layers:
         if isinstance(layer, (BatchNormalization, layers.BatchNormalization)):
             layer.synchronized = True
+
+
+def smoothed(model, deviation, gain, shift):
+    """A mask model, images -> {"mask", "logits"}, whose masks are smoothed by a `layers.Smoothing`.
+
+    With the same weights; images have more than three deviations a side.
+    """
+    mask = Smoothing(deviation, gain, shift, name="smoothing")(model.output["mask"])
+    return keras.Model(model.input, {"mask": mask, "logits": model.output["logits"]})
 
 
 def map_shapes(model):
