@@ -1,10 +1,14 @@
+# make demo: masks of seven photographs.
 # make run: the pipeline: train, score, draw and push the demo.  make test, make lint: what CI runs.
 # A virtual environment in .venv is made first; PYTHON chooses the interpreter (3.11 to 3.13).
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell python$(v) --version >/dev/null 2>&1 && echo python$(v))) python3)
 PY := .venv/bin/python
 
 # make test-long: the tests that take minutes each.
-.PHONY: run test test-long lint tensorboard clean
+.PHONY: demo run test test-long lint tensorboard clean
+
+demo: .venv/installed
+	$(PY) -m casm_tf.demo
 
 run: .venv/installed
 	$(PY) -m components.pipeline --flagfile=configs/pipeline.flags

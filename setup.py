@@ -9,7 +9,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["casm_tf", "casm_tf.*", "components"]),
-    package_data={"casm_tf": ["report.css"]},
+    package_data={
+        "casm_tf": ["report.css"],
+        "casm_tf.pretrained": ["*.txt", "*.md", "photographs/**"],
+    },
     install_requires=[
         "absl-py",
         "importlib_resources",  # tensorflow-datasets imports it without declaring it

@@ -1,4 +1,4 @@
-"""Where masks come from: an exported model on this machine, or a server that has it.
+"""Masks from a server that has an exported model, over REST or gRPC.
 
 Each kind has an `image_size` and predict(images) for uint8 [B, S, S, 3], B > 0, giving "mask"
 float32 [B, S, S, 1], "box" [B, 4], "probabilities" [B, K] and "label" [B], as casm_tf/export.py
@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import io
 import json
-import pathlib
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -32,45 +31,14 @@ class ServerError(Exception):
     """A server that cannot be reached or refuses: its address and its own words."""
 
 
-def open_model(address):
-    """The model of a directory or of a server's address.
+def open_server(address):
+    """The model of a server's address, of the kinds that `MaskModel.load` tells of.
 
-    http://HOST:PORT/v1/models/NAME, with /versions/N or not, is a REST server's and
-    grpc://HOST:PORT/NAME a gRPC server's, for which the package tensorflow-serving-api is needed.
     Raises ValueError where there is no mask model, ServerError where a server does not answer,
-    ImportError without the package.
+    ImportError without the package for gRPC.
     """
-    scheme = urllib.parse.urlsplit(address).scheme
-    if scheme in ("http", "https"):
-        return RestModel(address)
-    if scheme == "grpc":
-        return GrpcModel(address)
-    return LocalModel(address)
-
-
-class LocalModel:
-    """A version that components.pusher made, such as serving/casm/1."""
-
-    def __init__(self, path):
-        path = pathlib.Path(path)
-        if not (path / "saved_model.pb").is_file():
-            hint = "a version that components.pusher made, such as serving/casm/1"
-            if (path / "model.keras").is_file():
-                hint = f"python -m components.pusher --run_dir={path} exports this run"
-            raise ValueError(f"{path} has no saved_model.pb; expected {hint}")
-        try:
-            self._model = tf.saved_model.load(str(path))  # has to live as long as its signatures
-        except Exception as error:  # TensorFlow raises what a broken file leads it to.
-            raise ValueError(f"{path} is not whole: {error}") from error
-        self._signature = self._model.signatures.get("serving_default")
-        if self._signature is None or not set(_OUTPUTS) <= set(self._signature.structured_outputs):
-            raise ValueError(f"{path} is no mask model that components.pusher exported")
-        self.image_size = self._signature.structured_input_signature[1]["images"].shape[1]
-
-    def predict(self, images):
-        outputs = self._signature(images=tf.constant(images, tf.float32))
-        found = {name: outputs[name].numpy() for name in _OUTPUTS}
-        return found | {"label": [label.decode() for label in found["label"]]}
+    is_grpc = urllib.parse.urlsplit(address).scheme == "grpc"
+    return (GrpcModel if is_grpc else RestModel)(address)
 
 
 class RestModel:

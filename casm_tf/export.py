@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from casm_tf import files
-from casm_tf.servable import servable
+from casm_tf.mask_model import DESCRIPTION
+from casm_tf.servable import PLACES, servable
 
-DESCRIPTION = "assets.extra/casm.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 
@@ -54,8 +54,8 @@ def export_model(
 
     A picture that cannot be decoded fails the whole request with InvalidArgument.
 
-    The weights lie in the checkpoint by their paths (`servable.read_weights`). `casm.json` in
-    assets.extra has the labels, image_size, mean, std, metrics and trained_on. Where the package
+    `servable.read_weights` reads the weights back. `casm.json` in assets.extra has the labels,
+    image_size, mean, std, metrics and trained_on. Where the package
     tensorflow-serving-api is installed, there are also requests for TensorFlow Serving to warm up
     with, one a signature. The version is there when it is complete, or not.
 
@@ -93,10 +93,11 @@ def export_model(
 
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with _unfinished(path) as unfinished, _computing_in(model, precision):
-        module, signatures = servable(model, labels, mean, std, weights)
+        module, signatures, places = servable(model, labels, mean, std, weights)
         tf.saved_model.save(module, str(unfinished), signatures, options)
         (unfinished / DESCRIPTION).parent.mkdir()
         (unfinished / DESCRIPTION).write_text(description)
+        (unfinished / PLACES).write_text(json.dumps(places) + "\n")
         _write_warmup(unfinished / WARMUP, directory.name, image_size, signatures)
     return path
 

@@ -11,6 +11,8 @@ import os
 
 from absl import logging
 
+from casm_tf import imports
+
 
 @contextlib.contextmanager
 def _without_standard_error():
@@ -30,7 +32,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with (
     contextlib.nullcontext()
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
-    else (_without_standard_error())
+    else _without_standard_error(),
+    imports.without(*imports.OF_KERAS),
+    imports.uncollected(),
 ):
     import tensorflow as tf
 

@@ -94,6 +94,7 @@ def main():
     if pushed:
         print(f"next  python -m casm_tf.extract --model={pushed} --output=masks PHOTO.jpg")
         print(f"      python -m components.lineage {pushed} --pipeline_root={FLAGS.pipeline_root}")
+        print("      make demo, for masks of photographs: this model knows what it was trained on")
     print(json.dumps(by_state | {"pushed": pushed}))
     if stopped:
         print(f"pipeline: {stopped}", file=sys.stderr)

@@ -280,7 +280,7 @@ def test_an_answer_that_is_no_mask_models_is_the_servers_error(
 ):
     monkeypatch.setattr(Other, "answer", answer)
     monkeypatch.setattr(Other, "missing", missing)
-    model = client.open_model(other)
+    model = client.open_server(other)
     with pytest.raises(client.ServerError, match=message):
         model.predict(np.zeros((1, 32, 32, 3), np.uint8))
 
@@ -299,7 +299,7 @@ def test_a_server_that_fails_in_the_middle_is_one_line_with_the_pictures(other, 
 @pytest.mark.parametrize("host", ["127.0.0.1:port", "127.0.0.1:1 "])
 def test_a_host_that_is_none_is_an_error_of_the_address(host):
     with pytest.raises(client.ServerError, match="does not answer"):
-        client.open_model(f"http://{host}/v1/models/casm")
+        client.open_server(f"http://{host}/v1/models/casm")
 
 
 def _row(**changes):
@@ -330,7 +330,7 @@ def _large_png():
     ],
 )
 def test_rows_that_no_mask_model_gives_are_the_servers_error(row, other, monkeypatch):
-    model, images = client.open_model(other), np.zeros((1, 32, 32, 3), np.uint8)
+    model, images = client.open_server(other), np.zeros((1, 32, 32, 3), np.uint8)
     monkeypatch.setattr(Other, "answer", {"predictions": [_row()]})
     assert model.predict(images)["label"] == ["cat"]
     monkeypatch.setattr(Other, "answer", {"predictions": [_row(**row)]})
@@ -339,7 +339,7 @@ def test_rows_that_no_mask_model_gives_are_the_servers_error(row, other, monkeyp
 
 
 def test_an_answer_without_end_is_refused(other, monkeypatch):
-    model = client.open_model(other)
+    model = client.open_server(other)
     monkeypatch.setattr(client, "_LARGEST_ANSWER", 1000)
     monkeypatch.setattr(Other, "answer", {"predictions": [_row()], "more": "a" * 1000})
     with pytest.raises(client.ServerError, match="more than 1000 bytes"):
@@ -350,4 +350,4 @@ def test_an_answer_without_end_is_refused(other, monkeypatch):
 def test_a_server_that_wants_pictures_of_no_possible_size_is_refused(size, other, monkeypatch):
     monkeypatch.setattr(Other, "size", size)
     with pytest.raises(ValueError, match="no mask model"):
-        client.open_model(other)
+        client.open_server(other)

@@ -14,8 +14,7 @@ import tensorflow as tf
 import trees
 from PIL import Image
 
-from casm_tf import client, extract, localization
-from casm_tf.data import pictures
+from casm_tf import extract, localization, mask_model, picture_files
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -28,7 +27,7 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(exported):
-    return client.open_model(str(exported))
+    return mask_model.MaskModel.load(exported)
 
 
 def call(*arguments, cwd=ROOT):
@@ -99,6 +98,8 @@ def test_a_picture_alone_is_success_and_nothing_else_on_standard_output(exported
     "argument, expected",
     [
         ("--model=missing", "--model: missing has no saved_model.pb"),
+        ("--image_size=100", "flag --image_size=100: expected a multiple of 32"),
+        ("--image_size=448.5", "flag --image_size=448.5: "),
         ("missing.jpg", "there is no missing.jpg"),
     ],
 )
@@ -114,116 +115,92 @@ def test_arguments_that_name_no_picture_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     trees.write(tmp_path / ".hidden.jpg")
     with pytest.raises(ValueError, match="folders or globs; found none"):
-        extract.find([])
+        picture_files.find([])
     for argument in ("", "*", "*.png"):
         with pytest.raises(ValueError, match="there is no picture in"):
-            extract.find([f"{tmp_path}/{argument}"])
+            picture_files.find([f"{tmp_path}/{argument}"])
 
 
-def test_outputs_are_of_the_mask_that_the_model_gives(model, tmp_path):
+def test_outputs_are_of_the_mask_that_the_model_gives(exported, model, tmp_path):
     path = tmp_path / "photo.png"
     image = trees.picture(0, 32, 32)
     trees.write(path, image)
-    (row,) = extract.look(model, [(path, None)])
-    expected = model.predict(image[None])
-    mask = expected["mask"][0, :, :, 0]
-    assert row["mask"][..., 0] == pytest.approx(mask, abs=1e-6)
+    mask = model(path)
+    signature = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    expected = signature(images=tf.constant(image[None], tf.float32))
+    grey = np.round(255 * expected["mask"].numpy()[0, :, :, 0]).astype(np.uint8)
 
-    line = extract.write(path, row, tmp_path / "photo")
-    grey = np.round(255 * mask).astype(np.uint8)
+    line = extract.write(mask, tmp_path / "photo")
     assert np.asarray(Image.open(line["mask"])).tolist() == grey.tolist()
     cutout = np.asarray(Image.open(line["cutout"]))
     assert cutout[..., :3].tolist() == image.tolist()
     assert cutout[..., 3].tolist() == grey.tolist()
-    assert line["box"] == list(localization.predict_box(mask))
-    probabilities = expected["probabilities"][0]
-    assert line["label"] == exports.LABELS[probabilities.argmax()]
-    assert line["probability"] == pytest.approx(probabilities.max(), abs=1e-6)
+    assert mask.box == localization.predict_box(mask.mask)
 
 
-def test_overlay_is_grey_with_orange_where_the_mask_is(tmp_path):
-    path = tmp_path / "photo.png"
-    trees.write(path, np.full((40, 40, 3), [200, 40, 40], np.uint8))
-    mask = np.zeros((4, 4, 1), np.float32)
-    mask[:, 2:] = 1
-    row = {
-        "mask": mask,
-        "box": np.float32([0.5, 0, 1, 1]),
-        "label": b"cat",
-        "probabilities": np.float32([1]),
-    }
-    line = extract.write(path, row, tmp_path / "photo")
-    overlay = np.asarray(Image.open(line["overlay"]), int)
-    grey = round(0.299 * 200 + 0.587 * 40 + 0.114 * 40)
-    assert abs(overlay[20, 5] - grey).max() <= 3
-    assert abs(overlay[20, 30] - (0.3 * grey + 0.7 * np.array([230, 159, 0]))).max() <= 4
-    assert line["box"] == [20, 0, 40, 40]
+def test_a_call_that_was_broken_off_goes_on(exported, tmp_path):
+    for number in range(5):
+        trees.write(tmp_path / "in" / f"{number}.png", trees.picture(number))
+    arguments = ("in", f"--model={exported}", "--batch_size=2")
+    first = call(*arguments, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    files = [json.loads(line)["file"] for line in first.stdout.splitlines()]
+    assert files == [f"in/{number}.png" for number in range(5)]
+    (tmp_path / "masks" / "1.cutout.png").unlink()
+    trees.write(tmp_path / "in" / "3.png", trees.picture(7))  # newer than what was made of it
+    again = call(*arguments, cwd=tmp_path)
+    assert [json.loads(line)["file"] for line in again.stdout.splitlines()] == [
+        *("in/1.png", "in/3.png")
+    ]
+    assert "passed over 3 that are made already" in again.stderr
+    assert "cut-out of 2 in masks" in again.stderr
+    assert again.stderr.splitlines()[-1].startswith("next  ")
+    assert call(*arguments, cwd=tmp_path).stdout == ""
+    assert (
+        call(*arguments, "--overwrite", cwd=tmp_path).stdout
+        == call(*arguments, "--overwrite", cwd=tmp_path).stdout
+    )
 
 
-def test_a_rotated_photo_gives_what_the_upright_one_gives(model, tmp_path):
-    image = trees.picture(5, 40, 60)
-    upright, rotated = tmp_path / "upright.png", tmp_path / "rotated.png"
-    trees.write(upright, image)
-    turned(rotated, 8, np.rot90(image, -1))  # 8: to be turned by 90 degrees, anticlockwise
-    lines = []
-    for path in (upright, rotated):
-        (row,) = extract.look(model, [(path, None)])
-        lines.append(extract.write(path, row, tmp_path / path.stem))
-    for name in ("box", "width", "height", "label", "probability"):
-        assert lines[0][name] == lines[1][name]
-    for name in ("mask", "cutout"):
-        both = [np.asarray(Image.open(line[name])).tolist() for line in lines]
-        assert both[0] == both[1]
+def test_pictures_of_every_kind_through_the_program(exported, tmp_path):
+    kinds = {"wide": (20, 30_000), "dot": (1, 1)}
+    for name, (height, width) in kinds.items():
+        trees.write(tmp_path / "in" / f"{name}.png", trees.picture(0, height, width))
+    (tmp_path / "in" / "none.png").write_bytes(b"no picture")
+    done = call("in", f"--model={exported}", "--refine", "--image_size=64", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "in/none.png: no picture" in done.stderr
+    sizes = {}
+    for line in map(json.loads, done.stdout.splitlines()):
+        sizes[pathlib.Path(line["file"]).stem] = Image.open(tmp_path / line["mask"]).size[::-1]
+    assert sizes == kinds
 
 
-def test_pixels_that_a_box_touches_count():
-    # Cells of 2.5 x 1.25 pixels: columns 2.5 to 5, rows 1.25 to 3.75.
-    assert extract._in_pixels(np.float32([0.25, 0.25, 0.5, 0.75]), 4, (10, 5)) == [2, 1, 5, 4]
-    assert extract._in_pixels(np.zeros(4, np.float32), 4, (10, 5)) is None
-    thirds = np.float32([10, 20, 30, 40]) / np.float32(224)
-    assert extract._in_pixels(thirds, 224, (448, 224)) == [20, 20, 60, 40]
-
-
-def test_a_reduced_jpeg_is_seen_as_the_whole_one(tmp_path):
-    path = tmp_path / "large.jpg"
-    Image.fromarray(trees.picture(0, 640, 960)).save(path, quality=90)
-    assert pictures.open_rgb(path, at_least=64).size == (120, 80)
-    whole = pictures.open_rgb(path).resize((32, 32), Image.Resampling.BILINEAR)
-    assert extract._squashed(path, 32) == pytest.approx(np.asarray(whole, float), abs=2)
+def test_a_model_of_digits_is_told_of(tmp_path):
+    exported = exports.export_tiny(tmp_path / "casm", trained_on="digit_scenes/tiny")
+    trees.write(tmp_path / "photo.jpg")
+    done = call("photo.jpg", f"--model={exported}", cwd=tmp_path)
+    assert done.returncode == 0
+    (note,) = [line for line in done.stderr.splitlines() if line.startswith("note")]
+    assert "trained on digit_scenes/tiny" in note and "without --model" in note
 
 
 def test_names_of_outputs_and_what_is_found(tmp_path):
     for name in ("in/a.jpg", "in/a.png", "in/deeper/a.jpg", "in/b.jpeg", "in/b.mask.png"):
         trees.write(tmp_path / name)
     (tmp_path / "in" / "c.TXT").write_text("")
-    found = extract.find([str(tmp_path / "in"), str(tmp_path / "in" / "b.jpeg")])
+    found = picture_files.find([str(tmp_path / "in"), str(tmp_path / "in" / "b.jpeg")])
     assert {str(path.relative_to(tmp_path)): str(target) for path, target in found} == {
         "in/a.jpg": "a.jpg",
         "in/a.png": "a.png",
         "in/b.jpeg": "b",
         "in/deeper/a.jpg": "deeper/a",
     }
-    found = extract.find([str(tmp_path / "*" / "**" / "a.jpg")])
+    found = picture_files.find([str(tmp_path / "*" / "**" / "a.jpg")])
     assert [str(target) for _, target in found] == ["in/a", "in/deeper/a"]
     both = [str(tmp_path / "in" / "a.jpg"), str(tmp_path / "in" / "deeper" / "a.jpg")]
     with pytest.raises(ValueError, match=r"would both become a\.jpg\.mask\.png|a\.mask\.png"):
-        extract.find(both)
-
-
-def test_models_that_are_none_are_refused(exported, tmp_path):
-    with pytest.raises(ValueError, match="expected a version that"):
-        client.open_model(str(exported.parent))
-    (tmp_path / "model.keras").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"components\.pusher --run_dir"):
-        client.open_model(str(tmp_path))
-    (tmp_path / "saved_model.pb").write_bytes(b"no model")
-    with pytest.raises(ValueError, match="is not whole"):
-        client.open_model(str(tmp_path))
-    other = tf.Module()
-    other.call = tf.function(lambda images: images, input_signature=[tf.TensorSpec((None, 3))])
-    tf.saved_model.save(other, tmp_path / "other", signatures=other.call)
-    with pytest.raises(ValueError, match="no mask model"):
-        client.open_model(str(tmp_path / "other"))
+        picture_files.find(both)
 
 
 def test_memory_is_bounded_for_50_megapixels(exported, tmp_path):

@@ -14,7 +14,7 @@ import mutations
 import numpy as np
 import pytest
 
-from casm_tf import archives, classifiers, client, convert, networks
+from casm_tf import archives, classifiers, convert, mask_model, networks
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -144,7 +144,7 @@ def test_a_mutated_savedmodel_is_refused_in_one_line_or_loaded(tmp_path):
         for bad in (good[: len(good) // 2], b"", *mutated):
             path.write_bytes(bad)
             try:
-                client.open_model(str(exported))
+                mask_model.MaskModel.load(exported)
             except ValueError as error:
                 assert "casm/1 " in str(error)
                 refused += 1

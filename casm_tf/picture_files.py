@@ -1,0 +1,85 @@
+"""The pictures that casm_tf.extract is called with, and the files it makes of each."""
+
+import collections
+import pathlib
+
+from casm_tf.data import pictures
+
+ENDINGS = {"mask": ".mask.png", "overlay": ".overlay.jpg", "cutout": ".cutout.png"}
+
+
+def find(arguments):
+    """The pictures that files, folders and globs name: pairs of a path and its outputs' name.
+
+    The name is the path below the folder that was searched, without its suffix. In folders and by
+    globs only what is called a picture is taken, neither hidden files nor our own outputs. A
+    picture that is named twice is taken once. Raises ValueError where an argument names no picture
+    or two pictures would have the same outputs.
+    """
+    if not arguments:
+        raise ValueError("takes picture files, folders or globs; found none")
+    found, seen = {}, set()
+    for argument in arguments:
+        for path, relative in _named(argument):
+            real = path.resolve()
+            if real not in seen:
+                found[path] = relative
+                seen.add(real)
+    # cat.jpg and cat.png of one folder keep their suffixes, so that they stay two.
+    stems = collections.Counter(relative.with_suffix("") for relative in found.values())
+    targets = {}
+    for path, relative in found.items():
+        stem = relative.with_suffix("")
+        target = stem if stems[stem] == 1 else relative
+        if target in targets:
+            raise ValueError(
+                f"{targets[target]} and {path} would both become {target}{ENDINGS['mask']}; "
+                "name the folder that both are in, or call the program for each"
+            )
+        targets[target] = path
+    return [(path, target) for target, path in targets.items()]
+
+
+def outputs(target):
+    """The paths of a picture's three files, by name."""
+    return {name: target.with_name(target.name + ending) for name, ending in ENDINGS.items()}
+
+
+def is_made(path, target):
+    """Whether a picture's three files are there and newer than it."""
+    try:
+        oldest = min(output.stat().st_mtime_ns for output in outputs(target).values())
+        return oldest > path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def _named(argument):
+    """The pictures of one argument: pairs of a path and its part below where the search began."""
+    path = pathlib.Path(argument)
+    if path.is_file():
+        return [(path, pathlib.Path(path.name))]
+    if path.is_dir():
+        root, found = path, path.rglob("*")
+    else:
+        parts = path.parts
+        wild = [number for number, part in enumerate(parts) if set(part) & set("*?[")]
+        if not wild:
+            raise ValueError(f"there is no {argument}")
+        root = pathlib.Path(*parts[: wild[0]])
+        found = root.glob(str(pathlib.Path(*parts[wild[0] :])))
+    pairs = [(path, path.relative_to(root)) for path in sorted(found) if _is_picture(path)]
+    if any(".." in relative.parts for _, relative in pairs):
+        raise ValueError(f"{argument}: expected no .. behind a wildcard")
+    if not pairs:
+        raise ValueError(f"there is no picture in {argument}")
+    return pairs
+
+
+def _is_picture(path):
+    return (
+        path.suffix.lower() in pictures.SUFFIXES
+        and not path.name.startswith(".")
+        and not path.name.endswith(tuple(ENDINGS.values()))
+        and path.is_file()
+    )

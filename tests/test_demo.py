@@ -1,0 +1,57 @@
+"""The demonstration, as a program, and the shipped model's masks of known photographs."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from casm_tf import demo, mask_model
+
+ROOT = pathlib.Path(__file__).parent.parent
+CATS = {"tabby", "tiger cat", "Egyptian cat", "Persian cat", "Siamese cat", "lynx"}
+
+
+@pytest.fixture(scope="module")
+def masks():
+    """{photograph's name: its mask}."""
+    paths = demo.photographs()
+    found = mask_model.MaskModel.load()(paths)
+    return {path.stem: mask for path, mask in zip(paths, found, strict=True)}
+
+
+def test_the_demonstration_leaves_three_files_a_photograph_and_all_side_by_side(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "casm_tf.demo", f"--output={tmp_path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.iterdir())) == 3 * 7 + 1
+    assert Image.open(tmp_path / "photographs.png").size == (1400, 600)
+
+
+def test_the_shipped_model_knows_the_cat_and_where_it_is(masks):
+    cat = masks["chelsea"]
+    assert cat.label in CATS
+    height, width = cat.mask.shape
+    assert (height, width) == (300, 451)
+    assert cat.mask[100:200, 150:300].mean() > 0.9  # its face
+    assert cat.mask[:60, :60].mean() < 0.3  # the wall behind it
+
+
+def test_the_shipped_model_finds_the_astronaut_not_the_flag(masks):
+    mask = masks["astronaut"].mask
+    assert mask.shape == (512, 512)
+    assert mask[80:200, 180:270].mean() > 0.8  # her face
+    assert mask[:200, 20:100].mean() < 0.5
+
+
+def test_no_mask_of_the_shipped_model_is_empty_or_everything(masks):
+    means = {name: float(np.mean(mask.mask)) for name, mask in masks.items()}
+    assert all(0.03 < mean < 0.9 for mean in means.values()), means
+    assert all(mask.box for mask in masks.values())
