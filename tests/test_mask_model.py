@@ -99,10 +99,6 @@ def test_refined_masks_follow_an_edge_and_leave_the_box():
         (320, 320), (160, 0, 320, 320), "cat", 1.0, small, Image.fromarray(pixels).copy
     )
     refined = mask.refined()
-    truth = np.zeros((320, 320))
-    truth[:, 164:] = 1
-    off, off_before = (np.abs(m.mask - truth).mean() for m in (refined, mask))
-    assert off < 0.8 * off_before
     at_the_edge, before = (np.diff(m.mask[40])[163] for m in (refined, mask))
     assert at_the_edge > 2 * before
     assert refined.box == mask.box and refined.mask.shape == (320, 320)
