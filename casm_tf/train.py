@@ -50,7 +50,7 @@ for _name in ("max_pixels", "max_xml_bytes"):
 
 _HEAD_STEPS = 300  # at most, of a new head on a trained network
 # Below these the alternation has little to go by, measured on at most so many pictures.
-_LEAST_ACCURACY, _LEAST_CONFIDENCE = 0.5, 0.3
+_LEAST_ACCURACY, _LEAST_CONFIDENCE = 0.5, 0.1
 _LOOKED_AT_ONCE, _LOOKS = 32, 16
 
 _stop_asked = []  # when, by time.monotonic()
