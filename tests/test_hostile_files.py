@@ -16,7 +16,7 @@ from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
-from casm_tf import archives, extract, files, limits
+from casm_tf import archives, files, limits, picture_files
 from casm_tf.data import annotations, image_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -152,7 +152,7 @@ def test_limits_are_in_force_once_they_are_applied(monkeypatch):
 def test_nothing_is_written_above_the_output(tmp_path):
     trees.write(tmp_path / "in" / "deeper" / "a.png")
     with pytest.raises(ValueError, match=r"expected no \.\. behind a wildcard"):
-        extract.find([f"{tmp_path}/in/*/../deeper/*.png"])
+        picture_files.find([f"{tmp_path}/in/*/../deeper/*.png"])
 
 
 def test_a_name_that_is_no_utf8_is_refused(tmp_path):
