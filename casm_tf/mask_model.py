@@ -233,6 +233,6 @@ def _converted(picture):
             f"expected a path, a Pillow image or a uint8 array; found {type(picture).__name__}"
         )
     try:
-        return pictures._rgb(ImageOps.exif_transpose(picture))
+        return pictures.in_rgb(ImageOps.exif_transpose(picture))
     except Exception as error:  # Pillow raises whatever a broken file leads it to.
         raise ValueError(" ".join(str(error).split())) from error

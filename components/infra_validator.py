@@ -74,6 +74,7 @@ def main():
             *(model, pathlib.Path(FLAGS.model) / "casm", dataset.labels),
             *(dataset.mean, dataset.std, metrics),
             precision=FLAGS.precision,
+            trained_on=run["flags"]["dataset"],
         )
 
     with (

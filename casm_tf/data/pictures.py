@@ -53,7 +53,7 @@ def read(path):
             if not is_as_stored:
                 is_jpeg = image.format in _JPEG
                 image.load()
-                data = _encoded(np.asarray(_rgb(ImageOps.exif_transpose(image))), is_jpeg)
+                data = _encoded(np.asarray(in_rgb(ImageOps.exif_transpose(image))), is_jpeg)
         # Decoded by what will read it in training: no epoch shall stop at a broken file.
         height, width, _ = decode(data).shape
     except Exception as error:  # Pillow raises whatever a broken file leads it to.
@@ -77,7 +77,7 @@ def open_rgb(path, at_least=None):
             image.load()
             # Where nothing is to be done, no copy: a picture may have 50 million pixels.
             ImageOps.exif_transpose(image, in_place=True)
-            return image if image.mode == "RGB" and not image.has_transparency_data else _rgb(image)
+            return image if image.mode == "RGB" and not image.has_transparency_data else in_rgb(image)
     except Exception as error:
         raise ValueError(_line(error)) from error
 
@@ -125,7 +125,7 @@ def _is_plain(image, data):
     )
 
 
-def _rgb(image):
+def in_rgb(image):
     """A Pillow image of any kind as one in RGB."""
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image)
