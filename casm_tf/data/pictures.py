@@ -77,7 +77,8 @@ def open_rgb(path, at_least=None):
             image.load()
             # Where nothing is to be done, no copy: a picture may have 50 million pixels.
             ImageOps.exif_transpose(image, in_place=True)
-            return image if image.mode == "RGB" and not image.has_transparency_data else in_rgb(image)
+            is_plain = image.mode == "RGB" and not image.has_transparency_data
+            return image if is_plain else in_rgb(image)
     except Exception as error:
         raise ValueError(_line(error)) from error
 
