@@ -5,6 +5,7 @@ maps of Inception, NASNet and Xception have no such strides.
 """
 
 import re
+import warnings
 
 import keras
 from keras import layers, ops
@@ -89,8 +90,8 @@ def fill(model, architecture, source):
     Args:
         model: what `classifier` made.
         architecture: a key of `NETWORKS`.
-        source: "imagenet", to be downloaded or found in Keras's cache, or a path to a .h5 file that
-            keras.applications reads, for ImageNet's 1,000 classes or the model's.
+        source: "imagenet", to be downloaded or found in Keras's cache, or the path of a .h5 file of
+            Keras's, for ImageNet's 1,000 classes or the model's.
 
     Returns:
         Whether the head is the published one; if not, for another number of classes, it is as it
@@ -135,7 +136,8 @@ def _maps(network, image_size):
 
 def _downloaded(architecture):
     try:
-        return _application(architecture, _IMAGENET_CLASSES, "imagenet")
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            return _application(architecture, _IMAGENET_CLASSES, "imagenet")
     except Exception as error:  # Keras raises no narrower one.
         url = re.search(r"https?://\S+\.h5", str(error))
         if url is None:
