@@ -85,7 +85,9 @@ class CASM(steps.Model):
             if value not in choices:
                 raise ValueError(f"{name} is {' or '.join(map(repr, choices))}; found {value!r}")
         if min(lambda_size, *first_lambda, lambda_variation, weight_decay, clip_norm) < 0:
-            raise ValueError("lambda_size, lambda_variation, weight_decay, clip_norm: at least 0")
+            raise ValueError(
+                "lambda_size, first_lambda, lambda_variation, weight_decay, clip_norm: at least 0"
+            )
         if classifier_form == "masked" and masked_steps == "present":
             raise ValueError("classifier_form 'masked' needs masked_steps 'always'")
 

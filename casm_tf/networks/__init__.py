@@ -9,7 +9,7 @@ from keras import layers
 
 from casm_tf.networks import applications, efficientnet_lite, resnet
 from casm_tf.networks.decoder import decoder
-from casm_tf.networks.layers import BatchNormalization, Smoothing
+from casm_tf.networks.layers import BatchNormalization, Smoothing, head
 from casm_tf.networks.resnet import RESNETS, ResNet
 
 __all__ = [
@@ -103,11 +103,6 @@ def load_weights(model, path, architecture=None):
                 raise
             keras.Model(model.input, head(model).input).load_weights(path)
             return False
-
-
-def head(model):
-    """The layer that gives a classifier's logits: the last one with weights."""
-    return [layer for layer in model.layers if layer.weights][-1]
 
 
 def copy(model):

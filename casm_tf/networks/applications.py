@@ -10,6 +10,8 @@ import warnings
 import keras
 from keras import layers, ops
 
+from casm_tf.networks.layers import head as last_layer
+
 # Mean and deviation of pixels in [0, 1] that the networks take.
 _GREY = (0.5,) * 3, (0.5,) * 3  # [-1, 1]
 _HALVES = (128 / 255,) * 3, (128 / 255,) * 3  # pixels / 128 - 1
@@ -67,7 +69,8 @@ def classifier(architecture, image_size, num_classes):
         scale = [255 * deviation for deviation in reversed(_CAFFE[1])]
         x = layers.Rescaling(scale, dtype="float32", name="caffe")(ops.flip(x, axis=-1))
     network = _application(architecture, num_classes, input_tensor=x)
-    head = _head(network)
+    # MobileNet's and MobileNetV3's is a convolution.
+    head = last_layer(network)
 
     def own(layer):
         """A layer as it is to be here."""
@@ -118,11 +121,6 @@ def fill(model, architecture, source):
 def _application(architecture, num_classes, weights=None, **arguments):
     make = getattr(keras.applications, NETWORKS[architecture][0])
     return make(weights=weights, classes=num_classes, classifier_activation=None, **arguments)
-
-
-def _head(network):
-    """The layer that the logits are made in; MobileNet's and MobileNetV3's is a convolution."""
-    return [layer for layer in network.layers if layer.weights][-1]
 
 
 def _maps(network, image_size):

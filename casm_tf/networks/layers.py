@@ -11,6 +11,11 @@ def he_fan_out():
     return keras.initializers.VarianceScaling(2, "fan_out", "untruncated_normal")
 
 
+def head(model):
+    """The layer that gives a classifier's logits: the last one with weights."""
+    return [layer for layer in model.layers if layer.weights][-1]
+
+
 @keras.saving.register_keras_serializable("casm_tf")
 class BatchNormalization(layers.Layer):
     """Batch normalization of [B, H, W, C] in TensorFlow's fused op; by default as torchvision's.
