@@ -10,7 +10,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["casm_tf", "casm_tf.*", "components"]),
     package_data={
-        "casm_tf": ["report.css"],
+        "casm_tf.report": ["page.css"],
         "casm_tf.pretrained": ["*.txt", "*.md", "photographs/**"],
     },
     install_requires=[
@@ -32,6 +32,7 @@ setup(
     extras_require={
         "cluster": ["kfp==2.17.0"],  # in a venv of its own: it needs protobuf below 7
         "convert": ["safetensors", "torch"],
+        "docs": ["mkdocs-material", "mkdocstrings[python]"],
         "openvino": ["openvino"],  # another runtime, for its test
         "serving": ["tensorflow-serving-api>=2.21,<2.22"],  # requests to warm up with
         "test": [

@@ -2,7 +2,7 @@
 
 A row is a score (E, C), an encoder (the classifier's, `shared`, or one of the mask's own,
 `separate`) and a thinning (F, L, FL, L1000, L100): 20 rows, each trained from one classifier a seed
-and otherwise as configs/casm.flags. Each run that is through adds its line to ablation.csv in
+and otherwise as configs/casm.flags. Each run that is finished adds its line to ablation.csv in
 --runs_dir, and what is there is not done again.
 
 Thinning keeps its meaning when the schedule is shorter. L100 is every --steps / 30 steps and L1000
@@ -11,7 +11,7 @@ column `every` has the number. So L1000 has no past critic in the first third, a
 
 lambda_R is the original's for each thinning times one factor for each score, so that no row is
 favoured (`_LAMBDA_FACTOR`): for E the one that is best for L100 on the validation split
-(BUILD_NOTES.md); for C, of 0.45 and 0.9, the one with the lower LE there.
+(docs/measurements.md); for C, of 0.45 and 0.9, the one with the lower LE there.
 
 All of it takes about 75 minutes on 2 cores. Two calls with half of --rows each and directories of
 their own, on one core each, are a fifth faster than one call on both.
@@ -31,13 +31,16 @@ import subprocess
 import sys
 import time
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
 from absl import flags
 
-from casm_tf import files, objectives, program, run_directory
+from casm_tf import objectives
+from casm_tf.cli import program
+from casm_tf.host import files
+from casm_tf.training import run_directory
 
 FLAGS = flags.FLAGS
 

@@ -17,7 +17,7 @@ import resource
 import statistics
 import time
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
@@ -27,7 +27,8 @@ import tensorflow as tf
 from absl import flags
 from tqdm import tqdm
 
-from casm_tf import networks, program
+from casm_tf import networks
+from casm_tf.cli import program
 from casm_tf.evaluation import LocalizationEvaluator, MaskStatistics, MaxBoxAcc, PointingGame, PxAP
 
 FLAGS = flags.FLAGS

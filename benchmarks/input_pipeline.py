@@ -12,7 +12,7 @@ import random
 import tempfile
 import time
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
@@ -22,7 +22,7 @@ import skimage.data
 from absl import flags
 from PIL import Image
 
-from casm_tf import program
+from casm_tf.cli import program
 from casm_tf.data import input_pipeline
 
 FLAGS = flags.FLAGS

@@ -19,7 +19,7 @@ import pathlib
 import subprocess
 import sys
 
-import casm_tf.quiet  # noqa: F401  (before TensorFlow)
+import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 
@@ -27,9 +27,11 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from casm_tf import archives, evaluation, networks, pretrained, program
-from casm_tf.comparison import Method
+from casm_tf import evaluation, networks, pretrained
+from casm_tf.cli import program
 from casm_tf.data import input_pipeline
+from casm_tf.evaluation.comparison import Method
+from casm_tf.networks import archives
 
 FLAGS = flags.FLAGS
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
@@ -29,10 +29,11 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from casm_tf import networks, program, training
+from casm_tf import networks
 from casm_tf.casm import CASM
-from casm_tf.checkpoints import Checkpoints
+from casm_tf.cli import program
 from casm_tf.thinning import Snapshots, Thinning
+from casm_tf.training.checkpoints import Checkpoints
 
 FLAGS = flags.FLAGS
 
@@ -123,21 +124,29 @@ def _measured(devices):
     batches = tf.data.Dataset.from_tensors((images, labels)).repeat()
     batches = batches.rebatch(FLAGS.batch_size // devices)
     batch = next(iter(strategy.distribute_datasets_from_function(lambda _: batches)))
-    run_train, _ = training.on_all_replicas(model, strategy)
+    run_step = tf.function(model.run_step)
     critic = (*model.classifier.trainable_variables, *model.classifier.non_trainable_variables)
     past = [tf.convert_to_tensor(x) for x in critic]
-    count = tf.constant(float(FLAGS.batch_size))
 
     @tf.function
     def passes(batch, kind):
         """The networks' passes alone, forwards and backwards, the critic's weights at hand."""
         drawn = past if kind == "past" else None
-        found = strategy.run(lambda batch: model._gradients(batch, count, drawn), args=(batch,))
-        return found["classifier"], found["mask"]
+
+        def on_replica(batch):
+            with tf.GradientTape() as classifier_tape, tf.GradientTape() as mask_tape:
+                loss, score, _ = model._objectives(*batch, drawn, training=True)
+                loss, score = tf.reduce_sum(loss), tf.reduce_sum(score)
+            return (
+                classifier_tape.gradient(loss, model.classifier_variables),
+                mask_tape.gradient(score, model.mask_variables),
+            )
+
+        return strategy.run(on_replica, args=(batch,))
 
     def step(kind):
         model.decoder_optimizer.iterations.assign(numbers[kind].pop(0))
-        bool(run_train(batch, tf.constant(False))[0])  # waits for the end
+        float(run_step(batch)["finite"])  # waits for the end
 
     draws = {n: bool(model.snapshots.draws_past(n)) for n in range(200)}
     numbers = {

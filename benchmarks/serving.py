@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
@@ -34,7 +34,9 @@ from PIL import Image
 from skimage import data
 from tqdm import tqdm
 
-from casm_tf import export, networks, program
+from casm_tf import networks
+from casm_tf.cli import program
+from casm_tf.serving import export
 
 FLAGS = flags.FLAGS
 

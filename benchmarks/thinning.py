@@ -13,7 +13,7 @@ import sys
 
 from absl import flags
 
-from casm_tf import program
+from casm_tf.cli import program
 
 FLAGS = flags.FLAGS
 
@@ -36,7 +36,7 @@ def main():
         for name, flagfile in _FLAGFILES.items():
             run_dir = pathlib.Path(FLAGS.runs_dir) / f"{name}_seed{seed}"
             run = f"--run_dir={run_dir}"
-            # A run that is through is only scored again; one with other flags is refused.
+            # A run that is finished is only scored again; one with other flags is refused.
             _call("casm_tf.train", f"--flagfile={flagfile}", f"--seed={seed}", run, *weights)
             _call("components.evaluator", run, "--compared=")
             if name == "L100":

@@ -24,7 +24,7 @@ import json
 import statistics
 import time
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
@@ -35,8 +35,9 @@ import torch
 from absl import flags
 
 from benchmarks.torch_networks import Decoder, EfficientNetLite, ResNet
-from casm_tf import networks, program
+from casm_tf import networks
 from casm_tf.casm import CASM
+from casm_tf.cli import program
 from casm_tf.thinning import Snapshots, Thinning
 
 FLAGS = flags.FLAGS
@@ -168,7 +169,7 @@ def _tensorflow_step(images, labels, policy):
     model = CASM(classifier, decoder, snapshots, teacher=teacher, masked_steps="present")
     model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), keras.optimizers.Adam(1e-3))
     batch = (tf.constant(images), tf.constant(labels, tf.int32))
-    run = tf.function(model.train_step)
+    run = tf.function(model.run_step)
     # Steps whose draw is of the wanted kind; the others are not run.
     numbers = {
         kind: [n for n in range(100) if bool(snapshots.draws_past(n)) == (kind == "past")]
@@ -177,7 +178,7 @@ def _tensorflow_step(images, labels, policy):
 
     def step(kind):
         model.decoder_optimizer.iterations.assign(numbers[kind].pop(0))
-        float(run(batch)["score"])  # waits for the end
+        float(run(batch)["finite"])  # waits for the end
 
     return step
 

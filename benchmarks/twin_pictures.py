@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from casm_tf import localization
+from casm_tf.evaluation import localization
 
 
 def squeezed(images):

@@ -12,14 +12,14 @@ largest component) whose IoU with the squeezed object's is above 0.5.
 
 The last line is {"left": {"accuracy": [...], "F": {"left_share": [...], ...}, "CASM": ...},
 "right": ..., "both": ...}, a figure a seed; figure.png shows the first seed's masks and the shares.
-A classifier with its masks that is through is not done again, and one that was broken off goes on.
+A classifier with its masks that is finished is not done again, and one that was broken off resumes.
 """
 
 import json
 import pathlib
 import statistics
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
@@ -31,12 +31,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.twin_pictures import beside, hits, shares
-from casm_tf import files, networks, program, run_directory, training
+from casm_tf import networks
 from casm_tf.casm import CASM
+from casm_tf.cli import program
 from casm_tf.data import input_pipeline
 from casm_tf.evaluation import Accuracy
-from casm_tf.pretraining import Pretraining
+from casm_tf.host import files
 from casm_tf.thinning import Snapshots, Thinning
+from casm_tf.training import hooks, loop, run_directory
+from casm_tf.training.pretraining import Pretraining
 
 FLAGS = flags.FLAGS
 
@@ -146,11 +149,11 @@ def _train_masks(directory, name, classifier, dataset, seed):
     model.compile(
         keras.optimizers.SGD(_decayed(0.03), momentum=0.9), keras.optimizers.Adam(_decayed(0.003))
     )
-    _train(model, directory, dataset, "both", seed + 1, FLAGS.steps, after_step=model.remember)
+    _train(model, directory, dataset, "both", seed + 1, FLAGS.steps)
     return model
 
 
-def _train(model, directory, dataset, view, seed, steps, **callbacks):
+def _train(model, directory, dataset, view, seed, steps):
     def training_batches(skip, part):
         batches = input_pipeline.training_batches(dataset, FLAGS.batch_size, seed, skip, part=part)
         return batches.map(lambda images, labels: (beside(images, view), labels))
@@ -159,15 +162,14 @@ def _train(model, directory, dataset, view, seed, steps, **callbacks):
         batches = input_pipeline.evaluation_batches(dataset, "validation", _SCORED, part=part)
         return batches.map(lambda batch: (beside(batch["images"], view), batch["labels"]))
 
-    training.train(
+    loop.train(
         model,
         directory,
         tf.distribute.get_strategy(),
-        training.Schedule(steps, validate_every=steps, checkpoint_every=steps),
+        hooks.Schedule(steps, validate_every=steps, checkpoint_every=steps),
         FLAGS.batch_size,
         training_batches,
         validation_batches,
-        **callbacks,
     )
 
 

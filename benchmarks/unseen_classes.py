@@ -16,7 +16,7 @@ import pathlib
 import subprocess
 import sys
 
-import casm_tf.quiet  # before TensorFlow
+import casm_tf.host.quiet  # before TensorFlow
 
 # isort: split
 
@@ -26,9 +26,11 @@ from absl import flags
 from tqdm import tqdm
 
 import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
-from casm_tf import files, program, run_directory
+from casm_tf.cli import program
 from casm_tf.data import input_pipeline
 from casm_tf.evaluation import Accuracy, LocalizationEvaluator
+from casm_tf.host import files
+from casm_tf.training import run_directory
 
 FLAGS = flags.FLAGS
 

@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 def __getattr__(name):
     # When it is first used: `import casm_tf` is to cost nothing.
     if name == "MaskModel":
-        from casm_tf.mask_model import MaskModel
+        from casm_tf.serving.mask_model import MaskModel
 
         return MaskModel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,16 +10,18 @@ import contextlib
 import pathlib
 import re
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
 import h5py
-import keras
 import numpy as np
 from absl import flags
 
-from casm_tf import archives, files, limits, networks, program
+from casm_tf import networks
+from casm_tf.cli import limits, program
+from casm_tf.host import files
+from casm_tf.networks import archives
 
 FLAGS = flags.FLAGS
 
@@ -79,7 +81,7 @@ def main():
             classifier.save_weights(both.enter_context(files.replacing(weights)))
             if decoder:
                 path = both.enter_context(files.replacing(output / "model.keras"))
-                mask_model(classifier, decoder).save(path)
+                networks.mask_model(classifier, decoder).save(path)
     classes = classifier.output["logits"].shape[-1]
     print(f"made  {weights}: {architecture} for {classes} classes")
     if decoder:
@@ -121,13 +123,6 @@ def filled_decoder(classifier, state):
     decoder = networks.decoder(networks.map_shapes(classifier), _IMAGE_SIZE)
     fill(torch_variables(decoder), state, _FROM_TORCH)
     return decoder
-
-
-def mask_model(classifier, decoder):
-    """Images -> {"mask", "logits"} as one functional model, as `CASM.inference_model` makes it."""
-    outputs = classifier.output
-    masks = decoder(outputs["maps"])
-    return keras.Model(classifier.input, {"mask": masks, "logits": outputs["logits"]})
 
 
 def torch_variables(model, layers=_TORCH_LAYERS):

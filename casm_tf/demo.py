@@ -10,7 +10,10 @@ import pathlib
 from absl import flags
 from PIL import Image, ImageDraw
 
-from casm_tf import extract, files, mask_model, program
+from casm_tf import extract
+from casm_tf.cli import program
+from casm_tf.host import files
+from casm_tf.serving import mask_model
 
 FLAGS = flags.FLAGS
 

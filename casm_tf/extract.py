@@ -17,7 +17,7 @@ a program: take it from trusted places only), or a server's, http://localhost:85
 (REST) or grpc://localhost:8500/casm.
 
 Pictures whose three files are there and newer than the picture are passed over, so that a call that
-was broken off goes on; --overwrite makes them anew. Pictures that cannot be read are named on
+was broken off resumes; --overwrite makes them anew. Pictures that cannot be read are named on
 standard error; then the exit code is 1. It is 2 for a wrong flag or a file that is not there,
 before anything is written.
 """
@@ -30,17 +30,19 @@ import pathlib
 import sys
 import threading
 
-from casm_tf import imports
+from casm_tf.host import imports
 
 with imports.without("keras"):  # which no exported model needs: half a second
-    import casm_tf.quiet  # noqa: F401  (before TensorFlow)
+    import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 
 from absl import flags
 
-from casm_tf import files, limits, masks, picture_files, program
-from casm_tf.mask_model import MaskModel
+from casm_tf.cli import limits, picture_files, program
+from casm_tf.host import files
+from casm_tf.serving import masks
+from casm_tf.serving.mask_model import MaskModel
 
 FLAGS = flags.FLAGS
 
@@ -94,7 +96,7 @@ def write(mask, target):
 
 
 def _open_model():
-    from casm_tf import client
+    from casm_tf.serving import client
 
     with program.blaming("model", (ValueError, OSError, client.ServerError)):
         try:
@@ -118,7 +120,7 @@ def _extract(model, chosen):
     """
     from tqdm import tqdm
 
-    from casm_tf import client
+    from casm_tf.serving import client
 
     batches = [
         chosen[start : start + FLAGS.batch_size]
@@ -194,7 +196,7 @@ def _made(pair, found):
 
 def _next():
     finer = "" if FLAGS.refine else "--refine has the masks follow the edges; "
-    return f"next  {finer}docs/photographs.md tells how to a model of your own"
+    return f"next  {finer}docs/photographs.md tells how to make a model of your own"
 
 
 if __name__ == "__main__":

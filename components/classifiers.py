@@ -9,15 +9,18 @@ import json
 import pathlib
 import time
 
-import casm_tf.quiet  # noqa: F401  (before TensorFlow)
+import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 
 import keras
 from absl import flags
 
-from casm_tf import files, program, run_directory, small_classifiers
+from casm_tf.cli import program
 from casm_tf.data import damage, input_pipeline
+from casm_tf.host import files
+from casm_tf.networks import small_classifiers
+from casm_tf.training import run_directory
 
 FLAGS = flags.FLAGS
 
@@ -88,7 +91,7 @@ def _train(model, dataset, seed):
         keras.optimizers.AdamW(rate, weight_decay=0.05),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        jit_compile=False,  # by default Keras compiles with XLA, which is slower on CPUs
+        jit_compile=False,  # XLA is slower on CPUs
     )
     print(f"{model.name}: {model.count_params()} parameters, {FLAGS.steps} steps")
     started = time.perf_counter()

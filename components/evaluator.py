@@ -13,33 +13,27 @@ With --blessing it also leaves BLESSED there, or NOT_BLESSED and says why, by --
 import json
 import pathlib
 
-import casm_tf.quiet  # noqa: F401  (before TensorFlow)
+import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 
 from absl import flags
 from tqdm import tqdm
 
-from casm_tf import (
-    archives,
-    blessing,
-    classifiers,
-    evaluation_table,
-    examples,
-    figures,
-    files,
-    limits,
-    networks,
-    program,
-    report,
-    run_directory,
-)
-from casm_tf.comparison import COMPARED, Comparison, Method
-from casm_tf.data import damage, input_pipeline, views
+from casm_tf import networks
+from casm_tf.cli import limits, program
+from casm_tf.data import crops, damage, input_pipeline
+from casm_tf.evaluation import other_classifiers
+from casm_tf.evaluation.comparison import COMPARED, Comparison, Method
+from casm_tf.host import files
+from casm_tf.networks import archives
+from casm_tf.report import figures, page, terminal_table
+from casm_tf.training import run_directory
+from components import blessing, examples
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is through.", required=True)
+flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is finished.", required=True)
 flags.DEFINE_string("output_dir", None, "For the results; by default the run's directory.")
 flags.DEFINE_string("data_dir", None, "Where the data set is, if not where the run had it.")
 flags.DEFINE_string("examples", None, "Or what components.example_gen left, which tells it.")
@@ -47,7 +41,7 @@ flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "What is sco
 flags.DEFINE_enum(
     "protocol",
     "centre_crop",
-    list(views.PROTOCOLS),
+    list(crops.PROTOCOLS),
     "What is seen of a picture: the square in its middle, or all of it, squashed. On ImageNet LE "
     "of the whole image differs by 5 points between them.",
 )
@@ -119,7 +113,7 @@ def main():
     with program.blaming("runs"):
         others = {pathlib.Path(path).name: _mask_model(path, dataset) for path in FLAGS.runs}
     with program.blaming("classifiers"):
-        observers = classifiers.load_all(FLAGS.classifiers, dataset)
+        observers = other_classifiers.load_all(FLAGS.classifiers, dataset)
     with program.blaming("compared"):
         compared = {name: Method.named(name, before) for name in FLAGS.compared}
     if FLAGS.resize and FLAGS.resize < dataset.image_size:
@@ -154,7 +148,7 @@ def main():
     output_dir.mkdir(parents=True, exist_ok=True)
     first = (part[:_FIGURE_COLUMNS] for part in comparison.first)
     figures.figure_2(*first, output_dir / "figure.png")
-    report.write_report(
+    page.write_report(
         output_dir / "report.html",
         f"Masks of {run_dir.name}",
         _part(results, lambda key: key != "classifiers"),
@@ -177,7 +171,7 @@ def main():
     ):
         with files.replacing(output_dir / name) as path:
             path.write_text(json.dumps(_part(results, keep), indent=2) + "\n")
-    print(evaluation_table.text(results))
+    print(terminal_table.text(results))
     print(f"made  evaluation.json, comparison.json, figure.png and report.html in {output_dir}")
     print(f"next  open {output_dir / 'report.html'} in a browser")
     if FLAGS.blessing:

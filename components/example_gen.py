@@ -10,7 +10,7 @@ The data are made where --data_dir says, and in --examples if it says nothing. T
 import hashlib
 import pathlib
 
-import casm_tf.quiet  # noqa: F401  (before TensorFlow)
+import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 
@@ -22,8 +22,10 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tqdm import tqdm
 
-from casm_tf import examples, files, limits, program
+from casm_tf.cli import limits, program
 from casm_tf.data import damage, datasets
+from casm_tf.host import files
+from components import examples
 
 FLAGS = flags.FLAGS
 

@@ -7,7 +7,7 @@ what the component makes. Nothing here imports TensorFlow.
 import dataclasses
 import pathlib
 
-from casm_tf import blessing, examples
+from components import blessing, examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Component:
         inputs: {flag: (component's name, output's name)}.
         outputs: {output's name: flag}.
         places: flags whose directories are other things' too: what is in them is no input.
-        resumes: whether a call with the same outputs goes on where the last one was broken off.
+        resumes: whether a call with the same outputs resumes where the last one was broken off.
         for_another_program: whether the parameters go to a program that it calls, behind a "--".
         properties: {output's name: path} -> {name: value}, what the lineage is to keep.
     """

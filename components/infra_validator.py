@@ -1,7 +1,7 @@
 """Export a run's mask model and see whether it can be served: python -m components.infra_validator
 
 The exported model is loaded in a fresh process that can import neither casm_tf nor Keras, through
-the loader and the session that TensorFlow Serving is built on (casm_tf/serving_check.py); it
+the loader and the session that TensorFlow Serving is built on (serving/serving_check.py); it
 answers the requests it is to be warmed up with, and its masks of test pictures are compared with
 the trained model's. Leaves the SavedModel in --model/casm/1 and INFRA_BLESSED or INFRA_NOT_BLESSED
 in --blessing.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-import casm_tf.quiet
+import casm_tf.host.quiet
 
 # isort: split
 
@@ -24,12 +24,17 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from casm_tf import archives, blessing, examples, export, files, limits, program, run_directory
+from casm_tf.cli import limits, program
 from casm_tf.data import damage, input_pipeline
+from casm_tf.host import files
+from casm_tf.networks import archives
+from casm_tf.serving import export
+from casm_tf.training import run_directory
+from components import blessing, examples
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is through.", required=True)
+flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is finished.", required=True)
 flags.DEFINE_string("evaluation", None, "Where its evaluation.json is, for the metrics.")
 flags.DEFINE_string("data_dir", None, "Where the data set is, if not where the run had it.")
 flags.DEFINE_string("examples", None, "Or what components.example_gen left, which tells it.")
@@ -100,7 +105,7 @@ def _reason_against(path, model, dataset, images):
             for number, picture in enumerate(pixels)
         }
         np.savez(pictures, pixels=pixels, masks=expected, **pngs)
-        checker = pathlib.Path(casm_tf.__file__).with_name("serving_check.py")
+        checker = pathlib.Path(casm_tf.__file__).parent / "serving" / "serving_check.py"
         done = subprocess.run(
             # -P: what lies beside the file is not found by chance.
             [sys.executable, "-P", str(checker), str(path.absolute()), str(pictures)],

@@ -9,7 +9,7 @@ import time
 
 from absl import flags
 
-from casm_tf import program
+from casm_tf.cli import program
 from components import store
 
 FLAGS = flags.FLAGS

@@ -4,7 +4,7 @@
 
 Each component (components/graph.py) is a program of its own. What it makes is an artefact in
 {pipeline_root}/{Component}/{output}/{execution}/. It is not executed again where its inputs, flags
-and code are those of an execution whose artefacts are there; one that was broken off goes on. From
+and code are those of an execution whose artefacts are there; one that was broken off resumes. From
 what an artefact was made python -m components.lineage tells.
 
 A component's flags are given by a flag of its name, one each: --evaluator=--max_le=0.1; of one that
@@ -26,7 +26,8 @@ import time
 from absl import flags
 
 import casm_tf
-from casm_tf import files, program
+from casm_tf.cli import program
+from casm_tf.host import files
 from components import cluster, graph, store
 
 FLAGS = flags.FLAGS
@@ -165,7 +166,7 @@ def _run(component, parameters, artefacts, done):
         finally:
             artefacts.add_seconds(number, time.monotonic() - started)
         if code:
-            raise _StoppedError(f"exit code {code}; the same command goes on here")
+            raise _StoppedError(f"exit code {code}; the same command resumes here")
         artefacts.finish(number, inputs, outputs, component.properties(outputs))
         return artefacts.complete(component.name, key), False
 
@@ -209,7 +210,8 @@ def _code_digest(component):
     """Of the library's source and of the component's."""
     library = sorted(pathlib.Path(casm_tf.__file__).parent.rglob("*"))
     total = hashlib.sha256()
-    for source in [*library, pathlib.Path(__file__).with_name(f"{component.flag}.py")]:
+    own = [f"{component.flag}.py", "blessing.py", "examples.py"]
+    for source in [*library, *map(pathlib.Path(__file__).with_name, own)]:
         if source.suffix in (".py", ".css"):
             total.update(source.read_bytes())
     return total.hexdigest()

@@ -1,7 +1,7 @@
 """Push a mask model to TensorFlow Serving: python -m components.pusher --run_dir=runs/demo
 
-Writes {serving_dir}/casm/{version}/, a SavedModel (casm_tf/export.py tells of its signatures). The
-version is the one after the newest there; TensorFlow Serving takes the largest. Everything or
+Writes {serving_dir}/casm/{version}/, a SavedModel (casm_tf/serving/export.py has its signatures).
+The version is the one after the newest there; TensorFlow Serving takes the largest. Everything or
 nothing is written. The labels and, from evaluation.json, CASM's metrics go with it; models.config
 and batching_parameters.txt for the server are made beside it where they are not there.
 
@@ -10,31 +10,25 @@ and tried is copied. Nothing is pushed, and the exit code is 1, where a blessing
 not there.
 """
 
-import math
 import pathlib
 
-import casm_tf.quiet  # noqa: F401  (before TensorFlow)
+import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 
 from absl import flags
 
-from casm_tf import (
-    archives,
-    blessing,
-    export,
-    files,
-    limits,
-    networks,
-    program,
-    run_directory,
-    server_config,
-)
+from casm_tf.cli import limits, program
 from casm_tf.data import input_pipeline
+from casm_tf.host import files
+from casm_tf.networks import archives
+from casm_tf.serving import export, server_config
+from casm_tf.training import run_directory
+from components import blessing
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is through.")
+flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is finished.")
 flags.DEFINE_string("model", None, "Or what components.infra_validator left.")
 flags.DEFINE_string(
     "serving_dir", "serving", "For the served models; this one's versions go into casm/ in it."
@@ -56,13 +50,6 @@ flags.DEFINE_enum(
     "float32",
     ["float32", "float16"],
     "What the kernels are in the file; float16 takes half the room.",
-)
-flags.DEFINE_list(
-    "smoothing",
-    None,
-    "Of --run_dir: three numbers that smooth and size the exported masks, to be chosen on "
-    "pictures that are not reported: a Gaussian's deviation in pixels, and gain and shift of the "
-    "logits, such as 8,2,3.",
 )
 flags.DEFINE_string("blessing", None, "The evaluator's, without which nothing is pushed.")
 flags.DEFINE_string("infra_blessing", None, "The infra_validator's, the same.")
@@ -113,9 +100,6 @@ def _export(run_dir, directory):
         model = archives.load_keras(run_dir / "model.keras")
         was_scored = (run_dir / "evaluation.json").exists()
         metrics = blessing.metrics_of(run_dir) if was_scored else {}
-    with program.blaming("smoothing"):
-        if FLAGS.smoothing:
-            model = networks.smoothed(model, *_three_numbers(FLAGS.smoothing))
     with program.blaming("data_dir"):
         dataset = input_pipeline.dataset_of_run(run["flags"], FLAGS.data_dir)
     if not was_scored:
@@ -127,13 +111,6 @@ def _export(run_dir, directory):
             weights=FLAGS.weights,
             trained_on=run["flags"]["dataset"],
         )
-
-
-def _three_numbers(texts):
-    numbers = [float(text) for text in texts]
-    if len(numbers) != 3 or not all(map(math.isfinite, numbers)) or numbers[0] <= 0:
-        raise ValueError(f"expected a deviation above 0, a gain and a shift; found {texts}")
-    return numbers
 
 
 def _say(path):

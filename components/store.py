@@ -7,13 +7,14 @@ first and then finds it done. SQLite and flock do that; a killed process holds n
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import pathlib
 import shutil
 import sqlite3
 import time
+
+from casm_tf.host import files
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS executions (
@@ -90,14 +91,13 @@ class Store:
     @contextlib.contextmanager
     def alone(self, component, key, waiting=lambda: None):
         """Hold the right to execute a component for a key; `waiting` is called before a wait."""
-        directory = self.root / ".locks"
-        directory.mkdir(exist_ok=True)
-        with (directory / f"{component}.{key}").open("w") as lock:
+        path = self.root / ".locks" / f"{component}.{key}"
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(files.locked(path, waits=False))
             except BlockingIOError:
                 waiting()
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                stack.enter_context(files.locked(path))
             yield
 
     def complete(self, component, key):

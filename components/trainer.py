@@ -3,8 +3,8 @@
     python -m components.trainer --examples=DIR --run_dir=DIR -- --flagfile=configs/casm.flags
 
 What is behind the "--" are casm_tf.train's own flags; where the data are comes from the examples.
-Leaves a run (see casm_tf/run_directory.py) and weights.sha256, the digest of the trained weights.
-A training that was broken off goes on.
+Leaves a run (see casm_tf/training/run_directory.py) and weights.sha256, the digest of the trained
+weights. A training that was broken off resumes.
 """
 
 import hashlib
@@ -15,7 +15,9 @@ import zipfile
 import h5py  # comes with Keras, whose files these are
 from absl import flags
 
-from casm_tf import examples, files, program
+from casm_tf.cli import program
+from casm_tf.host import files
+from components import examples
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +35,7 @@ def main(arguments):
         return code
     run_dir = pathlib.Path(FLAGS.run_dir)
     if not (run_dir / "model.keras").exists():
-        raise program.UserError("--run_dir: the training was stopped; the same command goes on")
+        raise program.UserError("--run_dir: the training was stopped; the same command resumes it")
     with files.replacing(run_dir / "weights.sha256") as path:
         path.write_text(_weights_digest(run_dir / "model.keras"))
     return 0

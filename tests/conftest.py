@@ -1,6 +1,6 @@
 """What the tests share: quiet TensorFlow, four logical CPUs, a small data set."""
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 

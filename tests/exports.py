@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from casm_tf import export, networks
+from casm_tf import networks
+from casm_tf.serving import export
 
 SIZE = 32
 LABELS = ("cat", "dog", "강아지")

@@ -10,7 +10,7 @@ import pathlib
 import resource
 import sys
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
@@ -19,8 +19,8 @@ import tensorflow as tf
 from mutations import good_annotations, good_pictures, mutated
 from PIL import Image
 
-from casm_tf import decoding
 from casm_tf.data import annotations, damage, datasets, input_pipeline, pictures
+from casm_tf.serving import decoding
 
 _MAX_PIXELS = 2**21
 

@@ -14,7 +14,7 @@ import pathlib
 import re
 import sys
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 

@@ -15,7 +15,8 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
 
-from casm_tf import baselines, networks
+from casm_tf import networks
+from casm_tf.evaluation import baselines
 from casm_tf.networks import applications
 
 # Keras's module, and what the last block at each of the strides 4, 8, 16 and 32 has of channels.

@@ -8,7 +8,8 @@ import tensorflow as tf
 from hypothesis import strategies as st
 from keras import layers
 
-from casm_tf import baselines, networks
+from casm_tf import networks
+from casm_tf.evaluation import baselines
 
 # Two channels of the last map from the three of the image, and two classes from those.
 TO_MAP = np.float32([[1, 0], [0, -2], [0, 1]])

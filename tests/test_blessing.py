@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from casm_tf import blessing
+from components import blessing
 
 LIMITS = {"LE": 0.1, "F1": 0.8, "top1": None}
 GOOD = {"LE": 0.1, "F1": 0.8, "top1": 0.5}

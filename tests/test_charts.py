@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from casm_tf import charts
+from casm_tf.report import charts
 
 STYLES = charts.line_styles(["CASM", "a < b"])
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from casm_tf.checkpoints import Checkpoints
+from casm_tf.training.checkpoints import Checkpoints
 
 
 def state(value):

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from casm_tf import classifiers, networks, small_classifiers
+from casm_tf import networks
 from casm_tf.data import input_pipeline
-from casm_tf.evaluation import Accuracy
+from casm_tf.evaluation import Accuracy, other_classifiers
+from casm_tf.networks import small_classifiers
 
 ROOT = pathlib.Path(__file__).parent.parent
 DATASET = input_pipeline.Dataset(
@@ -33,7 +34,7 @@ def test_an_architecture_with_its_weights(tmp_path):
     model = networks.classifier("small_resnet", 32, 3)
     file = tmp_path / "mine.weights.h5"
     model.save_weights(file)
-    name, classify = classifiers.load(f"small_resnet:{file}", DATASET)
+    name, classify = other_classifiers.load(f"small_resnet:{file}", DATASET)
     assert name == "mine"
     assert (classify(IMAGES) == np.argmax(model(IMAGES)["logits"], -1)).all()
 
@@ -47,7 +48,7 @@ def test_a_saved_model(outputs, tmp_path):
     keras.utils.set_random_seed(0)
     model = linear(outputs=outputs)
     model.save(tmp_path / "mine.keras")
-    name, classify = classifiers.load(str(tmp_path / "mine.keras"), DATASET)
+    name, classify = other_classifiers.load(str(tmp_path / "mine.keras"), DATASET)
     logits = model(IMAGES)
     logits = np.asarray(logits["logits"] if isinstance(logits, dict) else logits)
     assert name == "mine"
@@ -62,8 +63,10 @@ def test_an_application_of_kerass_sees_what_it_expects(tmp_path, monkeypatch):
     file = tmp_path / "mobilenet.weights.h5"
     application.save_weights(file)
     models = []
-    monkeypatch.setattr(classifiers, "_function", lambda model: models.append(model) or np.copy)
-    name, see = classifiers.load(f"keras.applications.MobileNetV2:{file}", DATASET)
+    monkeypatch.setattr(
+        other_classifiers, "_function", lambda model: models.append(model) or np.copy
+    )
+    name, see = other_classifiers.load(f"keras.applications.MobileNetV2:{file}", DATASET)
     assert name == "mobilenet"
     # Pixels of 0 to 255 become -1 to 1 for this one.
     assert see(IMAGES) == pytest.approx(PIXELS / 127.5 - 1, abs=1e-5)
@@ -77,7 +80,7 @@ def test_other_numbers_of_classes_are_both_told(tmp_path):
     linear(5).save(model)
     for text, file in ((f"small_resnet:{weights}", weights), (str(model), model)):
         with pytest.raises(ValueError) as caught:
-            classifiers.load(text, DATASET)
+            other_classifiers.load(text, DATASET)
         assert str(caught.value) == f"{file} is for 5 classes; the data set has 3"
 
 
@@ -85,7 +88,7 @@ def test_a_file_of_another_architecture_is_told_as_that(tmp_path):
     file = tmp_path / "plain.weights.h5"
     small_classifiers.plain(32, 3).save_weights(file)
     with pytest.raises(ValueError, match=f"{file} does not hold the weights of a small_resnet"):
-        classifiers.load(f"small_resnet:{file}", DATASET)
+        other_classifiers.load(f"small_resnet:{file}", DATASET)
 
 
 @pytest.mark.parametrize(
@@ -101,34 +104,34 @@ def test_a_file_of_another_architecture_is_told_as_that(tmp_path):
 )
 def test_what_is_no_classifier(text, line):
     with pytest.raises(ValueError, match=line) as caught:
-        classifiers.load(text, DATASET)
+        other_classifiers.load(text, DATASET)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["small_resnet:not/there.weights.h5", "not/there.keras"])
 def test_files_that_are_not_there(text):
     with pytest.raises(FileNotFoundError, match="there is no file not/there"):
-        classifiers.load(text, DATASET)
+        other_classifiers.load(text, DATASET)
 
 
 def test_files_of_something_else(tmp_path):
     file = tmp_path / "small.weights.h5"
     file.write_bytes(b"not weights")
     with pytest.raises(ValueError, match=f"{file} is not a whole HDF5 file"):
-        classifiers.load(f"small_resnet:{file}", DATASET)
+        other_classifiers.load(f"small_resnet:{file}", DATASET)
 
 
 def test_saved_models_that_do_not_fit(tmp_path):
     file = tmp_path / "model.keras"
     file.write_bytes(b"not a model")
     with pytest.raises(ValueError, match=f"{file} is not a whole model"):
-        classifiers.load(str(file), DATASET)
+        other_classifiers.load(str(file), DATASET)
     linear(size=16).save(file)
     with pytest.raises(ValueError, match=r"is for inputs \[16, 16, 3\]; the images are \[32"):
-        classifiers.load(str(file), DATASET)
+        other_classifiers.load(str(file), DATASET)
     linear(outputs=lambda logits: {"mask": logits}).save(file)
     with pytest.raises(ValueError, match=f"{file} does not give logits"):
-        classifiers.load(str(file), DATASET)
+        other_classifiers.load(str(file), DATASET)
 
 
 def test_names_are_the_files_or_where_these_are_not_enough_the_texts(tmp_path):
@@ -136,8 +139,8 @@ def test_names_are_the_files_or_where_these_are_not_enough_the_texts(tmp_path):
     for text in texts:
         pathlib.Path(text).parent.mkdir(exist_ok=True)
         linear().save(text)
-    assert list(classifiers.load_all(texts[:2], DATASET)) == ["one", "two"]
-    assert list(classifiers.load_all(texts, DATASET)) == texts
+    assert list(other_classifiers.load_all(texts[:2], DATASET)) == ["one", "two"]
+    assert list(other_classifiers.load_all(texts, DATASET)) == texts
 
 
 @pytest.fixture
@@ -153,7 +156,7 @@ def scene():
 def test_the_views_of_an_image(scene):
     images, masks = scene
     blue = images[0, 0, 0]
-    seen = classifiers.views(images, masks, DATASET)
+    seen = other_classifiers.views(images, masks, DATASET)
     assert list(seen) == ["clean", "masked_in", "masked_out", "inpainted"]
     assert (seen["clean"] == images).all()
     assert (seen["masked_in"][:, 8:16, 8:16] == images[:, 8:16, 8:16]).all()
@@ -170,7 +173,7 @@ def test_the_views_of_an_image(scene):
 
 def test_a_soft_mask_is_soft_for_all_but_inpainting(scene):
     images, masks = scene
-    seen = classifiers.views(images, masks * np.float32(0.75), DATASET)
+    seen = other_classifiers.views(images, masks * np.float32(0.75), DATASET)
     inside = masks == 1
     assert seen["masked_in"][inside] == pytest.approx(0.75 * images[inside], abs=1e-6)
     assert seen["masked_out"][inside] == pytest.approx(0.25 * images[inside], abs=1e-6)
@@ -189,7 +192,7 @@ def test_each_classifiers_accuracy_on_each_view(scene):
     networks = {"sees_red": sees_red, "always_1": lambda seen: np.ones(len(seen), int)}
     accuracies = {name: Accuracy() for name in networks}
     for labels in ([1], [2]):
-        classifiers.accumulate(networks, accuracies, images, np.array(labels), masks, DATASET)
+        other_classifiers.accumulate(networks, accuracies, images, np.array(labels), masks, DATASET)
     assert {name: accuracy.compute() for name, accuracy in accuracies.items()} == {
         "sees_red": {
             "top1": 0.5,
@@ -226,7 +229,9 @@ def test_the_program_trains_five_and_passes_over_those_that_are_there(tiny_data_
     assert sorted(path.stem for path in tmp_path.glob("*.keras")) == sorted(names)
 
     dataset = input_pipeline.open_dataset("digit_scenes/tiny", str(tiny_data_dir))
-    loaded = classifiers.load_all([str(tmp_path / f"{name}.keras") for name in names], dataset)
+    loaded = other_classifiers.load_all(
+        [str(tmp_path / f"{name}.keras") for name in names], dataset
+    )
     batch = next(iter(input_pipeline.evaluation_batches(dataset, "test", 8)))
     for classify in loaded.values():
         assert classify(batch["images"].numpy()).shape == (8,)

@@ -19,7 +19,7 @@ import pytest
 import trees
 from PIL import Image
 
-from casm_tf import client
+from casm_tf.serving import client
 
 pytest.importorskip("tensorflow_serving")
 

@@ -67,7 +67,7 @@ class Pair:
         return [state_dict(self.classifier), state_dict(self.decoder)]
 
     def answers(self, images):
-        outputs = convert.mask_model(self.classifier, self.decoder)(images, training=False)
+        outputs = networks.mask_model(self.classifier, self.decoder)(images, training=False)
         return outputs["logits"].numpy(), outputs["mask"].numpy()
 
     def sgd_step(self, images, labels, weights, rate):

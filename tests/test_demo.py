@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from casm_tf import demo, mask_model
+from casm_tf import demo
+from casm_tf.serving import mask_model
 
 ROOT = pathlib.Path(__file__).parent.parent
 CATS = {"tabby", "tiger cat", "Egyptian cat", "Persian cat", "Siamese cat", "lynx"}

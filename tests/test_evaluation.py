@@ -9,8 +9,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from casm_tf.baselines import centre_box, full_image
 from casm_tf.evaluation import Accuracy, LocalizationEvaluator, MaskStatistics
+from casm_tf.evaluation.baselines import centre_box, full_image
 
 DATA = pathlib.Path(__file__).parent / "data"
 GOLDEN = json.loads((DATA / "original_metrics.json").read_text())

@@ -15,8 +15,9 @@ import tensorflow as tf
 import trees
 from PIL import Image
 
-from casm_tf import decoding, export, localization, servable
-from casm_tf.data import input_pipeline, pictures, views
+from casm_tf.data import crops, input_pipeline, pictures
+from casm_tf.evaluation import localization
+from casm_tf.serving import decoding, export, servable
 
 ROOT = pathlib.Path(__file__).parent.parent
 squashed = tf.function(
@@ -73,7 +74,7 @@ def test_encoded_pictures_of_any_size_give_what_their_pixels_give(signatures):
     data = [encoded(trees.picture(seed, 30 + seed, 70)) for seed in range(3)]
     data.append(encoded(trees.picture(3, 50, 20), "PNG"))
     seen = [
-        views.evaluation_view(pictures.decode(one), np.zeros((0, 4)), 32, "squash", 32)[0]
+        crops.evaluation_view(pictures.decode(one), np.zeros((0, 4)), 32, "squash", 32)[0]
         for one in data
     ]
     expected = signatures["serving_default"](images=tf.stack(seen))
@@ -146,7 +147,7 @@ def test_pngs_of_every_kind_are_read_as_the_data_are(kind, tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(encoded(png_kinds()[kind], "PNG"))
     image = pictures.decode(pictures.read(path).data)
-    expected = views.evaluation_view(image, np.zeros((0, 4)), 32, "squash", 32)[0].numpy()
+    expected = crops.evaluation_view(image, np.zeros((0, 4)), 32, "squash", 32)[0].numpy()
     # The data's are rounded to whole numbers before they are resized.
     off = 1 if "16" in kind or "transparent" in kind else 1e-3
     assert squashed(path.read_bytes()).numpy() == pytest.approx(expected, abs=off)
@@ -349,7 +350,7 @@ def test_a_disk_without_room_leaves_nothing(tmp_path):
     # What a full disk does, a limit on files' sizes does too: writing fails in the middle.
     code = (
         "import resource, signal, sys; sys.path.insert(0, 'tests')\n"
-        "import casm_tf.quiet, exports\n"
+        "import casm_tf.host.quiet, exports\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try: exports.export_tiny(sys.argv[1])\n"

@@ -14,7 +14,10 @@ import tensorflow as tf
 import trees
 from PIL import Image
 
-from casm_tf import extract, localization, mask_model, picture_files
+from casm_tf import extract
+from casm_tf.cli import picture_files
+from casm_tf.evaluation import localization
+from casm_tf.serving import mask_model
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from casm_tf import figures
+from casm_tf.evaluation.inpainting import inpainted
+from casm_tf.report import figures
 
 random = np.random.default_rng(0)
 IMAGES = random.integers(0, 256, (3, 32, 24, 3), np.uint8)
@@ -32,7 +33,7 @@ def test_masked_in_and_masked_out_make_the_image():
 @pytest.mark.parametrize("binary", [BINARY, BORDER], ids=["inside", "border"])
 def test_inpainting_changes_what_is_masked_alone(binary):
     image = IMAGES[0].copy()
-    filled = figures.inpainted(image, binary)
+    filled = inpainted(image, binary)
     assert np.array_equal(image, IMAGES[0])
     assert np.array_equal(filled[~binary], image[~binary])
     assert not np.array_equal(filled[binary], image[binary])
@@ -41,7 +42,7 @@ def test_inpainting_changes_what_is_masked_alone(binary):
 @pytest.mark.parametrize("binary", [BINARY, BORDER], ids=["inside", "border"])
 def test_inpainting_does_not_see_what_it_hides(binary):
     other = np.where(binary[..., None], IMAGES[1], IMAGES[0])
-    assert np.array_equal(figures.inpainted(IMAGES[0], binary), figures.inpainted(other, binary))
+    assert np.array_equal(inpainted(IMAGES[0], binary), inpainted(other, binary))
 
 
 @pytest.mark.parametrize("colour, tolerance", [(0, 0), (128, 0), (255, 0), (77, 4)])
@@ -49,21 +50,21 @@ def test_inpainting_fills_a_plain_image_with_its_colour(colour, tolerance):
     # OpenCV's weighted mean of 77s is not quite 77; see the docstring for what it makes of that.
     plain = np.full((32, 24, 3), colour, np.uint8)
     for binary in (BINARY, BORDER):
-        filled = figures.inpainted(plain, binary)
+        filled = inpainted(plain, binary)
         assert np.abs(filled.astype(int) - colour).max() <= tolerance
 
 
 def test_inpainting_without_holes_and_without_anything_else():
     nothing = np.zeros((32, 24), bool)
-    assert np.array_equal(figures.inpainted(IMAGES[0], nothing), IMAGES[0])
-    assert not figures.inpainted(IMAGES[0], ~nothing).any()
+    assert np.array_equal(inpainted(IMAGES[0], nothing), IMAGES[0])
+    assert not inpainted(IMAGES[0], ~nothing).any()
 
 
 def test_inpainting_says_what_it_takes():
     with pytest.raises(ValueError, match="found uint8 and float32"):
-        figures.inpainted(IMAGES[0], MASKS[0])
+        inpainted(IMAGES[0], MASKS[0])
     with pytest.raises(ValueError, match=r"found \[32, 24, 3\] and \[24, 32\]"):
-        figures.inpainted(IMAGES[0], BINARY.T)
+        inpainted(IMAGES[0], BINARY.T)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -82,7 +83,7 @@ def test_figure_2_shows_every_pixel(tmp_path, count):
                 IMAGES[column],
                 figures.masked_in(IMAGES[column], binary),
                 figures.masked_out(IMAGES[column], binary),
-                figures.inpainted(IMAGES[column], binary),
+                inpainted(IMAGES[column], binary),
             ]
         ):
             top, left = 10 + row * 266, 144 + column * 202

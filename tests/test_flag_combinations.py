@@ -17,7 +17,7 @@ NO_MESSAGE = re.compile(
     r"^warning: the classifier |\d+%\|| examples \[|/s\]| splits\]|\x1b\[A\s*$|^\s*$|^E0000 "
 )
 # Of too large a step, or where another file says what is wrong.
-BLAMED_LATER = ("refused.txt", "skipped.txt", "is NaN or infinite")
+BLAMED_LATER = ("not_finite.txt", "skipped.txt", "is NaN or infinite")
 # What such combinations have found: flags, and how the message begins.
 FOUND = {
     "a rate of no number": ("--decoder_rate=nan", "--decoder_rate=nan: expected a finite number"),

@@ -23,7 +23,7 @@ from casm_tf.evaluation import (
     PxAP,
     SaliencyMetric,
 )
-from casm_tf.localization import continuous_f1, iou, min_max, predict_box
+from casm_tf.evaluation.localization import continuous_f1, iou, min_max, predict_box
 
 EVALUATORS = {
     "localization": (LocalizationEvaluator, ("masks", "boxes", "correct")),

@@ -11,7 +11,9 @@ from fuzzing import fuzz
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from casm_tf import localization, tensor_boxes
+from casm_tf.data import crops
+from casm_tf.evaluation import localization
+from casm_tf.serving import tensor_boxes
 
 predict_boxes = tf.function(
     tensor_boxes.predict_boxes, input_signature=[tf.TensorSpec((None, None, None), tf.float32)]
@@ -180,7 +182,7 @@ pixels = st.tuples(*[st.integers(-50, 900)] * 4)
 def test_boxes_in_crop_are_the_formula_in_fractions(size, box, crop, more):
     resize = crop + more
     scale = fractions.Fraction(resize, min(size))
-    found = localization.boxes_in_crop([box], size, crop, resize)[0].tolist()
+    found = crops.boxes_in_crop([box], size, crop, resize)[0].tolist()
     for corner, number, side in zip(found, box, size * 2, strict=True):
         exact = scale * number - (scale * side - crop) / 2
         # The original's arithmetic in floats may cut a whole pixel off to the one before.

@@ -17,8 +17,8 @@ from casm_tf.evaluation import (
     deletion_images,
     insertion_images,
 )
-from casm_tf.localization import predict_box
-from casm_tf.scoring import Batch, Scores
+from casm_tf.evaluation.localization import predict_box
+from casm_tf.evaluation.method_scores import Batch, Scores
 
 probabilities = st.sampled_from([0.0, 1e-300, 1e-45, 1e-38, 1.0]) | st.floats(0, 1)
 

@@ -16,8 +16,10 @@ from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
-from casm_tf import archives, files, limits, picture_files
+from casm_tf.cli import limits, picture_files
 from casm_tf.data import annotations, image_folder
+from casm_tf.host import files
+from casm_tf.networks import archives
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -15,7 +15,8 @@ import test_casm
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from test_casm import tiny_resnet  # noqa: F401  (a fixture)
 
-from casm_tf import examples, training
+from casm_tf.training import hooks, loop
+from components import examples
 
 STEPS = ("--pretraining_steps=40", "--steps=40", "--checkpoint_every=5", "--validate_every=20")
 
@@ -29,7 +30,7 @@ def is_stopped(training_, stage):
     code, said = training_.ended()
     assert code == 0
     found = re.fullmatch(
-        rf"\S*/{stage}: stopped after step (\d+), as asked; the same command goes on from there",
+        rf"\S*/{stage}: stopped after step (\d+), as asked; the same command resumes there",
         said,
     )
     assert found, said
@@ -116,16 +117,16 @@ def test_a_signal_breaks_off_a_validation(tmp_path):
 
     before = signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
     try:
-        with pytest.raises(training.StoppedError, match="stopped after step 2, as asked"):
-            training.train(
+        with pytest.raises(hooks.StoppedError, match="stopped after step 2, as asked"):
+            loop.train(
                 test_casm.make("L"),
                 tmp_path,
                 tf.distribute.get_strategy(),
-                training.Schedule(9, validate_every=2, checkpoint_every=9),
+                hooks.Schedule(9, validate_every=2, checkpoint_every=9),
                 8,
                 lambda skip, part: batches,
                 validation,
-                stop_asked=lambda: bool(asked),
+                asked=lambda: bool(asked),
             )
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -256,6 +257,6 @@ def test_a_signal_to_the_trainer_reaches_the_training(send, number, tiny_data_di
         send(training_.process.pid, number)
         code, said = training_.ended()
     assert code == 2
-    assert said == "trainer: --run_dir: the training was stopped; the same command goes on"
-    assert "as asked; the same command goes on" in training_.text()
+    assert said == "trainer: --run_dir: the training was stopped; the same command resumes it"
+    assert "as asked; the same command resumes" in training_.text()
     assert not (run_dir / "weights.sha256").exists()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from casm_tf.localization import binarize, boxes_in_crop, continuous_f1, iou, predict_box
+from casm_tf.data.crops import boxes_in_crop
+from casm_tf.evaluation.localization import binarize, continuous_f1, iou, predict_box
 
 DATA = pathlib.Path(__file__).parent / "data"
 CASES = json.loads((DATA / "original_metrics.json").read_text())["cases"]

@@ -12,8 +12,9 @@ import tensorflow as tf
 import trees
 from PIL import Image
 
-from casm_tf import MaskModel, export, masks, networks, pretrained
+from casm_tf import MaskModel, networks, pretrained
 from casm_tf.data import pictures
+from casm_tf.serving import export, masks
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from casm_tf.evaluation import MaxBoxAcc, PointingGame, PxAP, max_box_acc
-from casm_tf.localization import min_max
+from casm_tf.evaluation.localization import min_max
 
 DATA = pathlib.Path(__file__).parent / "data"
 GOLDEN = json.loads((DATA / "original_metrics.json").read_text())

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from casm_tf import baselines, networks
+from casm_tf import networks
+from casm_tf.evaluation import baselines
 from casm_tf.networks import layers, resnet
 
 

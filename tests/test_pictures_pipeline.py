@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from trees import picture, write, write_tree, xml
 
-from casm_tf.data import damage, datasets, input_pipeline, views
+from casm_tf.data import crops, damage, datasets, input_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_random_views_are_of_the_areas_and_ratios_of_random_resized_crop():
     def seen(image_size, flip, count):
         numbers = tf.data.Dataset.range(count)
         return numbers.map(
-            lambda number: views.random_view(data, image_size, 0.3, flip, tf.stack([0, number]))
+            lambda number: crops.random_view(data, image_size, 0.3, flip, tf.stack([0, number]))
         ).as_numpy_iterator()
 
     corners = np.array([image[[0, -1], [0, -1], :2] for image in seen(224, False, 300)])
@@ -84,7 +84,7 @@ def test_random_views_are_of_the_areas_and_ratios_of_random_resized_crop():
 def test_a_jpegs_view_is_the_part_of_the_decoded_picture():
     image = picture(0, 120, 200)
     views_of = [
-        views.random_view(encode(image), 32, 0.1, True, (1, 2)).numpy()
+        crops.random_view(encode(image), 32, 0.1, True, (1, 2)).numpy()
         for encode in (lambda image: tf.io.encode_jpeg(image, quality=100), tf.io.encode_png)
     ]
     assert np.abs(views_of[0] - views_of[1]).mean() < 2
@@ -108,24 +108,24 @@ def test_evaluation_batches_pad_boxes_and_say_how_many_there_are(tree):
 def test_the_centre_crop_is_the_middle_of_the_resized_picture():
     image = picture(3, 80, 120)
     boxes = np.float32([[0, 0, 0.5, 1]])
-    seen, moved, _ = views.evaluation_view(tf.constant(image), boxes, 32, "centre_crop", 40)
+    seen, moved, _ = crops.evaluation_view(tf.constant(image), boxes, 32, "centre_crop", 40)
     # To 60x40, then 14 and 4 pixels off.
     expected = tf.image.resize(image, (40, 60), antialias=True)[4:36, 14:46]
     assert np.allclose(seen, expected)
     assert moved.numpy().tolist() == [[-14, -4, 46, 16]]
-    squashed, moved, _ = views.evaluation_view(tf.constant(image), boxes, 32, "squash", 40)
+    squashed, moved, _ = crops.evaluation_view(tf.constant(image), boxes, 32, "squash", 40)
     assert np.allclose(squashed, tf.image.resize(image, (32, 32), antialias=True))
     assert moved.numpy().tolist() == [[0, 0, 32, 16]]
     with pytest.raises(ValueError, match="protocol is 'centre_crop' or 'squash'; found 'crop'"):
-        views.evaluation_view(tf.constant(image), boxes, 32, "crop", 40)
+        crops.evaluation_view(tf.constant(image), boxes, 32, "crop", 40)
 
 
 def test_a_mask_is_seen_as_its_picture_is():
     image, mask = picture(3, 80, 120), np.zeros((80, 120), bool)
     mask[20:40, 40:80] = True
     boxes = np.float32([[20 / 80, 40 / 120, 40 / 80, 80 / 120]])
-    for protocol in views.PROTOCOLS:
-        _, boxes_seen, seen = views.evaluation_view(
+    for protocol in crops.PROTOCOLS:
+        _, boxes_seen, seen = crops.evaluation_view(
             tf.constant(image), boxes, 32, protocol, 40, tf.constant(mask)
         )
         expected = np.zeros((32, 32), bool)
@@ -134,7 +134,7 @@ def test_a_mask_is_seen_as_its_picture_is():
         # The resized sides may be a pixel off where a box's are rounded otherwise.
         assert seen.dtype == bool
         assert np.mean(seen != expected) <= 0.04
-    _, _, seen = views.evaluation_view(tf.constant(image), boxes, 32, "centre_crop", 40, mask)
+    _, _, seen = crops.evaluation_view(tf.constant(image), boxes, 32, "centre_crop", 40, mask)
     # To 60x40, then 14 and 4 pixels off: rows 10 to 20, columns 20 to 40.
     assert np.argwhere(seen).min(axis=0).tolist() == [6, 6]
     assert np.argwhere(seen).max(axis=0).tolist() == [15, 25]

@@ -228,8 +228,8 @@ def test_a_signal_to_the_pipeline_reaches_the_training(send, number, tmp_path):
     send(process.pid, number)
     assert process.wait(60) == 1
     said = (tmp_path / "said").read_text()
-    assert "as asked; the same command goes on" in said
-    assert said.endswith("pipeline: Trainer: exit code 2; the same command goes on here\n")
+    assert "as asked; the same command resumes" in said
+    assert said.endswith("pipeline: Trainer: exit code 2; the same command resumes here\n")
     assert "Traceback" not in said
     assert not (tmp_path / "Trainer" / "model_run" / "2" / "model.keras").exists()
 

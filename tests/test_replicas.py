@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 from test_casm import BATCH, IMAGES, LABELS, OPTIONS, SIZE, close, make, state, tiny_resnet  # noqa: F401
 
-from casm_tf import networks, training
+from casm_tf import networks
+from casm_tf.training import hooks, loop
 
 
 def smooth(name, strategy, classifier_rate=0.05):
@@ -49,15 +50,14 @@ def trained(directory, name, strategy, synchronized=True, classifier_rate=0.05):
         mine = slice(worker * share, (worker + 1) * share)
         return batches.repeat().skip(skip).map(lambda images, labels: (images[mine], labels[mine]))
 
-    training.train(
+    loop.train(
         model,
         directory,
         strategy,
-        training.Schedule(10),
+        hooks.Schedule(10),
         8,
         training_batches,
         lambda part: batches,
-        after_step=model.remember,
     )
     return model
 
@@ -140,15 +140,14 @@ def test_two_replicas_train_to_the_end_and_hold_the_same(two_replicas, tmp_path)
     batches = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).repeat().batch(8)
     # 13 images: a batch of 8 and one of 5, of which the second replica has one.
     validation = tf.data.Dataset.from_tensor_slices((IMAGES[:13], LABELS[:13])).batch(8)
-    training.train(
+    loop.train(
         model,
         tmp_path,
         two_replicas,
-        training.Schedule(4, validate_every=2, checkpoint_every=2),
+        hooks.Schedule(4, validate_every=2, checkpoint_every=2),
         8,
         lambda skip, part: batches.skip(skip),
         lambda part: validation,
-        after_step=model.remember,
         pictures=pictures,
     )
     assert [masks.shape for masks in shown] == [(3, SIZE, SIZE, 1)] * 2
@@ -166,7 +165,7 @@ def test_two_replicas_with_equal_halves_step_as_one_device_with_one_half(two_rep
     options = {"decoder_optimizer": keras.optimizers.SGD, "weight_decay": 1.0, "clip_norm": 1.0}
     options |= {"size": "l1", "lambda_size": 99.0}  # for a gradient that is clipped
     one, two = make(**options), make(strategy=two_replicas, **options)
-    one.train_step(BATCH)
+    one.run_step(BATCH)
     batch = two_replicas.experimental_distribute_values_from_function(lambda context: BATCH)
     tf.function(lambda: two_replicas.run(two.train_step, args=(batch,)))()
     assert close(one.classifier.trainable_variables, two.classifier.trainable_variables)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from casm_tf import figures, report, report_tables
+from casm_tf.evaluation import extremes
+from casm_tf.report import figures, page, tables
 
 VOID = {"meta", "img", "br"}
 DASH = "\N{EN DASH}"
@@ -35,7 +36,7 @@ BOXES = np.array([[4, 4, 20, 24]])
 
 
 def example(iou=0.5, f1=0.5, label="3", predicted_box=(3, 5, 20, 25)):
-    return report.Example(IMAGES[0], MASKS[0], BOXES, predicted_box, label, "8", f1, iou)
+    return extremes.Example(IMAGES[0], MASKS[0], BOXES, predicted_box, label, "8", f1, iou)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ class Page(html.parser.HTMLParser):
 
 
 def written(path, results=RESULTS, title="A title", **arguments):
-    report.write_report(path / "report.html", title, results, **{**SCORED, **arguments})
+    page.write_report(path / "report.html", title, results, **{**SCORED, **arguments})
     text = (path / "report.html").read_text(encoding="utf-8")
     return Page(text), text
 
@@ -176,10 +177,10 @@ def test_every_number_is_in_a_table(tmp_path):
 
 def test_what_is_printed_alike_is_equally_good():
     methods = {"a": {"F1": 0.70004}, "b": {"F1": 0.69996}, "c": {"F1": 0.3}}
-    cells = re.findall(r"<td.*?</td>", report_tables.tables(methods))
+    cells = re.findall(r"<td.*?</td>", tables.tables(methods))
     assert ["best" in cell for cell in cells] == [True, True, False]
     methods = {"a": {"saliency_metric": -0.5}, "b": {"saliency_metric": 0.2}}
-    cells = re.findall(r"<td.*?</td>", report_tables.tables(methods))
+    cells = re.findall(r"<td.*?</td>", tables.tables(methods))
     assert ["best" in cell for cell in cells] == [True, False]
 
 
@@ -188,7 +189,7 @@ def test_what_is_printed_alike_is_equally_good():
     [(0, "0"), (0.001, "1"), (0.2264, "226"), (12.345, "12300"), (0.0012345, "1.23")],
 )
 def test_costs_are_milliseconds_of_three_digits(value, printed):
-    assert f"<td>{printed}</td>" in report_tables.tables({"casm": {"seconds_per_image": value}})
+    assert f"<td>{printed}</td>" in tables.tables({"casm": {"seconds_per_image": value}})
 
 
 def test_the_headlines_are_casms(tmp_path):
@@ -249,8 +250,8 @@ def test_extremes_do_not_depend_on_batches(scores, batch):
     examples = [example(iou / 4, f1 / 4) for iou, f1 in scores]
     kept = []
     for start in range(0, len(examples), batch):
-        kept = report.extremes(kept + examples[start : start + batch])
-    assert kept == report.extremes(examples)
+        kept = extremes.extremes(kept + examples[start : start + batch])
+    assert kept == extremes.extremes(examples)
     found = [(4 * one.iou, 4 * one.f1) for one in kept]
     expected = sorted(scores, reverse=True)
     assert found == (expected if len(scores) <= 16 else expected[:8] + expected[-8:])
@@ -298,7 +299,7 @@ def test_nothing_is_wider_than_the_window(tmp_path, everything):
     everything["classifiers"] |= {"x" * 60: {"y" * 80: {"top1": 1.0}}}
     everything["examples"].append(example(label="z" * 90))
     everything["threshold_curves"] |= {long * 2: (THRESHOLDS, THRESHOLDS)}
-    measures = {key: 0.5 for group in report_tables.MEASURES.values() for key in group}
+    measures = {key: 0.5 for group in tables.MEASURES.values() for key in group}
     results = {**RESULTS, long: measures}
     _, text = written(tmp_path, results, title="t" * 80, **everything)
     measuring = """<script>

@@ -3,7 +3,7 @@
 import pytest
 from google.protobuf import text_format
 
-from casm_tf import server_config
+from casm_tf.serving import server_config
 
 
 def test_models_config_names_the_model(tmp_path):

@@ -1,4 +1,4 @@
-"""Masks that are smoothed and sized for export, against OpenCV's Gaussian."""
+"""Masks whose logits are smoothed, against OpenCV's Gaussian."""
 
 import cv2
 import keras
@@ -9,37 +9,34 @@ from casm_tf import networks
 from casm_tf.networks.layers import Smoothing
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+def test_an_even_map_stays_as_it_is():
+    maps = np.full((1, 16, 16, 1), -1.5, np.float32)
+    assert Smoothing(2.0)(maps).numpy() == pytest.approx(maps, abs=1e-6)
 
 
-@pytest.mark.parametrize(("gain", "shift"), [(1.0, 0.0), (2.0, 3.0), (0.5, -1.0)])
-def test_an_even_mask_stays_even_and_its_logit_is_shifted_then_multiplied(gain, shift):
-    masks = np.full((1, 16, 16, 1), 0.25, np.float32)  # a logit of -ln 3
-    found = Smoothing(2.0, gain, shift)(masks).numpy()
-    assert found == pytest.approx(sigmoid(gain * (shift - np.log(3))), abs=1e-6)
+def test_maps_are_smoothed_as_opencv_does():
+    maps = np.random.default_rng(0).normal(size=(24, 40)).astype(np.float32)
+    expected = cv2.GaussianBlur(maps, (13, 13), 2.0, borderType=cv2.BORDER_REFLECT_101)
+    found = Smoothing(2.0)(maps[None, ..., None]).numpy()[0, ..., 0]
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_logits_are_smoothed_as_opencv_does():
-    mask = np.random.default_rng(0).uniform(size=(24, 40)).astype(np.float32)
-    mask[3, 3], mask[4, 4] = 0, 1  # which count as 0.001 and 0.999
-    limited = np.clip(mask, 1e-3, 1 - 1e-3)
-    smooth = cv2.GaussianBlur(
-        np.log(limited / (1 - limited)), (13, 13), 2.0, borderType=cv2.BORDER_REFLECT_101
-    )
-    found = Smoothing(2.0, 2.0, 0.5)(mask[None, ..., None]).numpy()[0, ..., 0]
-    assert found == pytest.approx(sigmoid(2 * (smooth + 0.5)), abs=1e-5)
+def decoder(smoothing):
+    keras.utils.set_random_seed(0)
+    return networks.decoder([(16, 16, 4), (8, 8, 4)], 16, 4, smoothing=smoothing)
 
 
-def test_a_smoothed_model_has_the_same_weights_and_is_saved_and_loaded(tmp_path):
-    images = keras.Input((32, 32, 3))
-    x = keras.layers.Conv2D(1, 1, activation="sigmoid")(images)
-    logits = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(images, {"mask": x, "logits": logits})
-    smoothed = networks.smoothed(model, 1.0, 2.0, 0.5)
-    smoothed.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    picture = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
-    expected = Smoothing(1.0, 2.0, 0.5)(model(picture)["mask"]).numpy()
-    assert loaded(picture)["mask"].numpy() == pytest.approx(expected, abs=1e-6)
-    assert smoothed.variables[0] is model.variables[0]
+def test_a_decoder_smooths_its_logits_and_is_saved_and_loaded(tmp_path):
+    maps = [np.random.default_rng(0).normal(size=(1, n, n, 4)).astype(np.float32) for n in (16, 8)]
+    plain, smooth = decoder(0.0), decoder(1.5)
+    mask = plain(maps).numpy()
+    expected = 1 / (1 + np.exp(-Smoothing(1.5)(np.log(mask / (1 - mask))).numpy()))
+    assert smooth(maps).numpy() == pytest.approx(expected, abs=1e-5)
+    smooth.save(tmp_path / "decoder.keras")
+    loaded = keras.models.load_model(tmp_path / "decoder.keras")
+    assert np.array_equal(loaded(maps), smooth(maps))
+
+
+def test_a_gaussian_that_is_too_wide_is_refused():
+    with pytest.raises(ValueError, match="cells does not fit"):
+        decoder(6.0)

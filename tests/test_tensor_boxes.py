@@ -7,7 +7,8 @@ import tensorflow as tf
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from casm_tf import localization, tensor_boxes
+from casm_tf.evaluation import localization
+from casm_tf.serving import tensor_boxes
 
 predict_boxes = tf.function(
     tensor_boxes.predict_boxes, input_signature=[tf.TensorSpec((None, None, None), tf.float32)]

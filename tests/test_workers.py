@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from test_programs import ROOT, SMALL
 
-from casm_tf import strategies
+from casm_tf.training import strategies
 
 
 @contextlib.contextmanager

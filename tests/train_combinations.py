@@ -19,7 +19,7 @@ import time
 import traceback
 import warnings
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
@@ -32,8 +32,9 @@ import tensorflow as tf
 from flag_combinations import Combination
 from trees import write_tree, xml
 
-from casm_tf import casm, figures, networks, pretraining, run_directory  # noqa: F401
+from casm_tf import networks
 from casm_tf.data import input_pipeline
+from casm_tf.training import pretraining, run_directory  # noqa: F401
 
 _SECONDS = 240  # a combination; XLA takes one
 _AT_ONCE = 2

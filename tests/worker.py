@@ -6,11 +6,11 @@ Trains ten steps as tests/test_replicas.py does, the same global batch on all wo
 import pathlib
 import sys
 
-import casm_tf.quiet  # noqa: F401
+import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
-from casm_tf import strategies
+from casm_tf.training import strategies
 
 if __name__ == "__main__":
     strategy = strategies.make("auto")  # before anything that TensorFlow does

@@ -12,8 +12,8 @@ from absl import logging
 # Importing a builder registers it.
 import casm_tf.data.digit_scenes
 import casm_tf.data.letter_scenes  # noqa: F401
-from casm_tf import files
 from casm_tf.data import annotations, damage, image_folder
+from casm_tf.host import files
 
 _SIZE = 224  # of what is seen of pictures of any size, unless another is asked for
 _UNLABELLED_TEST = ("imagenet2012", "voc/2012")

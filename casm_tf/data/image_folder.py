@@ -11,8 +11,8 @@ import shutil
 import cv2
 import tensorflow_datasets as tfds
 
-from casm_tf import files
 from casm_tf.data import annotations, damage, pictures
+from casm_tf.host import files
 
 # What ImageNet's training pictures have, and what every network trained on it expects.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

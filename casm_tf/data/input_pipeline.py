@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from casm_tf import networks, pretrained
-from casm_tf.data import datasets, views
+from casm_tf.data import crops, datasets
 from casm_tf.data.datasets import Dataset, of_classes, open_dataset
 
 __all__ = [
@@ -134,7 +134,7 @@ def evaluation_batches(
 ):
     """The split once, in its stored order, the last batch smaller.
 
-    `protocol` is of `views.evaluation_view`; `resize`, of "centre_crop", is by default the images'
+    `protocol` is of `crops.evaluation_view`; `resize`, of "centre_crop", is by default the images'
     own size. A split that the data set has not is its other one (`Dataset.split`). Of several
     workers each takes its `part`: (its number, how many there are).
 
@@ -149,7 +149,7 @@ def evaluation_batches(
 
     def prepare(example):
         mask, has_mask = datasets.mask(dataset, example)
-        image, boxes, mask = views.evaluation_view(
+        image, boxes, mask = crops.evaluation_view(
             *(example["image"], datasets.boxes(dataset, example)),
             *(size, protocol, resize or size, mask),
         )
@@ -193,7 +193,7 @@ def _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip, part
     first = skip * batch_size
 
     def prepare(number, example):
-        return views.random_view(
+        return crops.random_view(
             example["image"], dataset.image_size, smallest_crop, flip, tf.stack([seed, number])
         ), example["label"]
 

@@ -19,7 +19,7 @@ _PHOTOGRAPHS = (
     *("motorcycle", "rocket", "brick", "grass", "gravel", "moon"),
 )
 # Photographs are split before any scene is made. There are too few to keep whole ones apart
-# (BUILD_NOTES.md), so each is cut into three strips along its longer side.
+# (docs/decisions.md), so each is cut into three strips along its longer side.
 _STRIPS = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
 _SMALLEST_CONTRAST = 0.35  # between object and background, as a distance in the RGB cube [0, 1]^3
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from casm_tf.evaluation.checks import checked_boxes, checked_masks
-from casm_tf.localization import continuous_f1, iou, predict_box
+from casm_tf.evaluation.localization import continuous_f1, iou, predict_box
 
 
 class LocalizationEvaluator:
@@ -16,7 +16,7 @@ class LocalizationEvaluator:
         F1: mean over images of the largest `continuous_f1`.
 
     Args:
-        method, alpha: how a mask becomes a box, see `casm_tf.localization.binarize`.
+        method, alpha: how a mask becomes a box, see `casm_tf.evaluation.localization.binarize`.
     """
 
     def __init__(self, method="volume", alpha=1.0):

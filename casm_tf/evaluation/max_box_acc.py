@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from casm_tf.evaluation.checks import checked_boxes, checked_masks
-from casm_tf.localization import min_max
+from casm_tf.evaluation.localization import min_max
 
 THRESHOLDS = np.arange(0, 1, 0.001)
 IOUS = np.array([0.3, 0.5, 0.7])

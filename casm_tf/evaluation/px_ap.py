@@ -3,8 +3,8 @@
 import numpy as np
 
 from casm_tf.evaluation.checks import checked_masks
+from casm_tf.evaluation.localization import min_max
 from casm_tf.evaluation.max_box_acc import THRESHOLDS
-from casm_tf.localization import min_max
 
 _EDGES = np.append(THRESHOLDS, 1.0)
 

@@ -5,11 +5,12 @@ import pathlib
 import warnings
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 from casm_tf.networks import applications, efficientnet_lite, resnet
 from casm_tf.networks.decoder import decoder
-from casm_tf.networks.layers import BatchNormalization, Smoothing, head
+from casm_tf.networks.layers import BatchNormalization, head
 from casm_tf.networks.resnet import RESNETS, ResNet
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     "encoder_copy",
     "head",
     "load_weights",
+    "logits",
     "map_shapes",
+    "mask_model",
     "normalisation",
-    "smoothed",
+    "shared_statistics",
     "synchronize_batch_normalization",
 ]
 
@@ -125,13 +128,38 @@ def synchronize_batch_normalization(model):
             layer.synchronized = True
 
 
-def smoothed(model, deviation, gain, shift):
-    """A mask model, images -> {"mask", "logits"}, whose masks are smoothed by a `layers.Smoothing`.
+def shared_statistics(*networks):
+    """BatchNorm's moving statistics, a list of tensors; to be called in a strategy's replica.
 
-    With the same weights; images have more than three deviations a side.
+    Every replica has seen images of its own: from here on all of them hold the mean.
     """
-    mask = Smoothing(deviation, gain, shift, name="smoothing")(model.output["mask"])
-    return keras.Model(model.input, {"mask": mask, "logits": model.output["logits"]})
+    replicas = tf.distribute.get_replica_context()
+    variables = [x for network in networks for x in network.non_trainable_variables]
+    variables = [x for x in variables if "float" in x.dtype]  # not a dropout's seeds
+    # A variable's value is on no device, which all-reduce would ask for.
+    values = [tf.identity(x) for x in variables]
+    if replicas.num_replicas_in_sync > 1:
+        values = replicas.all_reduce("mean", values)
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+    return values
+
+
+def mask_model(classifier, decoder, encoder=None):
+    """Images -> {"mask", "logits"} as one functional model that shares the networks' weights."""
+    outputs = classifier.output
+    maps = outputs["maps"] if encoder is None else encoder(classifier.input)
+    return keras.Model(classifier.input, {"mask": decoder(maps), "logits": outputs["logits"]})
+
+
+def logits(classifier, weights, images):
+    """What a classifier would say with other weights; its own, and its statistics, do not move.
+
+    `weights` are as `Snapshots.draw` gives them, the trainable ones first.
+    """
+    count = len(classifier.trainable_variables)
+    outputs, _ = classifier.stateless_call(weights[:count], weights[count:], images, training=False)
+    return outputs["logits"]
 
 
 def map_shapes(model):

@@ -3,13 +3,13 @@
 import keras
 from keras import layers
 
-from casm_tf.networks.layers import BatchNormalization, UpsampledConvolution
+from casm_tf.networks.layers import BatchNormalization, Smoothing, UpsampledConvolution
 from casm_tf.networks.resnet import convolution
 
 _WITH_STEM = 5  # maps
 
 
-def decoder(map_shapes, image_size, channels=64, interpolation="nearest"):
+def decoder(map_shapes, image_size, channels=64, interpolation="nearest", smoothing=0.0):
     """The mask decoder of the paper's Figure 1.
 
     Args:
@@ -19,9 +19,13 @@ def decoder(map_shapes, image_size, channels=64, interpolation="nearest"):
             it is.
         interpolation: "nearest" (the original) or "bilinear", from the finest map's resolution to
             the image's.
+        smoothing: the deviation of a Gaussian over the mask's logits, in cells of the finest map;
+            0 for none (the paper). A trained mask is then whole, and soft at its edge.
 
     Returns:
         A `keras.Model`: the maps -> mask, float32 [B, H, W, 1] in [0, 1].
+
+    Raises ValueError for a Gaussian that reaches across the finest map.
     """
     maps = [keras.Input(shape, name=f"map{level}") for level, shape in enumerate(map_shapes)]
     levels = maps[:1] if len(maps) == _WITH_STEM else []
@@ -29,6 +33,10 @@ def decoder(map_shapes, image_size, channels=64, interpolation="nearest"):
         x = convolution(x, channels, 1, name=f"conv1x1_{stage}")
         levels.append(layers.ReLU()(BatchNormalization(name=f"bn_{stage}")(x)))
     x = UpsampledConvolution(name="final")(levels)
+    if smoothing:
+        if round(3 * smoothing) >= min(x.shape[1:3]):
+            raise ValueError(f"smoothing by {smoothing} cells does not fit a map of {x.shape[1:3]}")
+        x = Smoothing(smoothing, name="smoothing")(x)
     mask = layers.Activation("sigmoid", dtype="float32")(x)
     mask = _upsample(mask, image_size, interpolation)
     return keras.Model(maps, mask, name="decoder")

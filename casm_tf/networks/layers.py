@@ -188,32 +188,26 @@ class OpenUpSampling2D(layers.UpSampling2D):
 
 @keras.saving.register_keras_serializable("casm_tf")
 class Smoothing(layers.Layer):
-    """A mask m, [B, H, W, 1], smoothed and sized: sigmoid(gain (G * logit m + shift)).
+    """A Gaussian of so many cells over maps [B, H, W, 1], continued by reflection."""
 
-    G is a Gaussian of `deviation` pixels, the picture being continued by reflection. Values nearer
-    to 0 or 1 than 0.001 count as that: they would outweigh all their neighbours.
-    """
-
-    def __init__(self, deviation, gain, shift, **kwargs):
+    def __init__(self, deviation, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.deviation, self.gain, self.shift = deviation, gain, shift
+        self.deviation = deviation
 
-    def call(self, masks):
-        logits = tf.math.log(1 / (1 / tf.clip_by_value(masks, 1e-3, 1 - 1e-3) - 1))
+    def call(self, maps):
         radius = round(3 * self.deviation)
         weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / self.deviation) ** 2)
         kernel = tf.constant(weights / weights.sum(), tf.float32)
         edge = (radius, radius)
-        logits = tf.pad(logits, ((0, 0), edge, edge, (0, 0)), "REFLECT")
+        maps = tf.pad(maps, ((0, 0), edge, edge, (0, 0)), "REFLECT")
         for shape in ((-1, 1, 1, 1), (1, -1, 1, 1)):
-            logits = tf.nn.conv2d(logits, tf.reshape(kernel, shape), 1, "VALID")
-        return tf.sigmoid(self.gain * (logits + self.shift))
+            maps = tf.nn.conv2d(maps, tf.reshape(kernel, shape), 1, "VALID")
+        return maps
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        own = {name: getattr(self, name) for name in ("deviation", "gain", "shift")}
-        config = {**super().get_config(), **own}
+        config = {**super().get_config(), "deviation": self.deviation}
         del config["dtype"]
         return config

@@ -1,0 +1,1 @@
+"""What the programs share: errors in one line, flags, limits."""

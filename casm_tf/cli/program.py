@@ -1,0 +1,101 @@
+"""How the programs start and end: a user's mistake is one line and exit code 2."""
+
+import contextlib
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+from absl import app, flags, logging
+
+from casm_tf.host import files
+
+
+class UserError(Exception):
+    """A mistake of the user's: names the flag or file, what was found and what is expected."""
+
+
+def run(main, takes_arguments=False):
+    """Parse the flags and call main(), or main(arguments); called at the end of a program.
+
+    A `UserError`, a wrong flag or a left-over argument ends the program with one line on the
+    terminal and exit code 2. Otherwise the exit code is what main returns; None is 0.
+    """
+    try:
+        run_main = _with_arguments(main) if takes_arguments else _without_arguments(main)
+        app.run(run_main, flags_parser=_parse)
+    except UserError as error:
+        _refuse(error)
+
+
+@contextlib.contextmanager
+def blaming(flag, errors=(ValueError, OSError)):
+    """Turn what the library raises for wrong values and files into a `UserError` about a flag."""
+    try:
+        yield
+    except errors as error:
+        raise UserError(f"--{flag}: {error}") from error
+
+
+@contextlib.contextmanager
+def blaming_memory(name, *others):
+    """Turn what TensorFlow raises where there is too little memory into a `UserError`."""
+    import tensorflow as tf  # some programs do without it
+
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        shape = re.search(r"shape\[[\d,]*\]", error.message)
+        raise UserError(
+            f"--{name}: too little memory{f' for a tensor of {shape[0]}' if shape else ''}; lower "
+            f"it, or one of --{', --'.join(others)}"
+        ) from error
+
+
+def call(command, env=None):
+    """Run another program to its end, passing SIGTERM and SIGINT on to it; its exit code.
+
+    A scheduler signals this process alone, and waits for the other's checkpoint. A terminal signals
+    both.
+    """
+    process = subprocess.Popen(command, env=env)
+    before = {
+        number: signal.signal(number, lambda number, _: process.send_signal(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _parse(argv):
+    try:
+        arguments = flags.FLAGS(argv)
+    except flags.Error as error:
+        _refuse(error)
+    if flags.FLAGS["verbosity"].using_default_value:
+        # absl would take INFO, and then TFDS tells of every file it opens.
+        flags.FLAGS.verbosity = logging.WARNING
+    return arguments
+
+
+def _with_arguments(main):
+    return lambda argv: main(argv[1:])
+
+
+def _without_arguments(main):
+    def run_main(argv):
+        if len(argv) > 1:
+            raise UserError(f"takes flags only; found {argv[1]!r}")
+        return main()
+
+    return run_main
+
+
+def _refuse(error):
+    name = pathlib.Path(sys.argv[0]).stem
+    print(f"{name}: {files.printable(' '.join(str(error).split()))}", file=sys.stderr)
+    sys.exit(2)

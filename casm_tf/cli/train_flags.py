@@ -1,0 +1,281 @@
+"""The flags of casm_tf.train: every choice of the paper, the data, the machine."""
+
+import tensorflow as tf
+from absl import flags
+
+from casm_tf import networks
+from casm_tf.training import strategies
+
+_LARGEST = 2**31 - 1  # of what counts or is a shape
+
+# === What is trained, on what ===
+flags.DEFINE_string(
+    "dataset",
+    "digit_scenes/full",
+    "digit_scenes or letter_scenes, /full or /tiny, made on the spot; image_folder; or a name of "
+    "TFDS's.",
+)
+flags.DEFINE_string(
+    "image_dir",
+    None,
+    "Of --dataset=image_folder: train/<class>/<picture> and the same with val/, or "
+    "<class>/<picture>.",
+)
+flags.DEFINE_string(
+    "boxes", None, "A folder of ILSVRC or VOC XML files, or a CSV: image,x0,y0,x1,y1 in pixels."
+)
+flags.DEFINE_string("masks", None, "Of --dataset=image_folder: a folder of PNGs.")
+flags.DEFINE_string(
+    "classes", None, "Only these: a range such as 0-499, or a file with a name in each line."
+)
+flags.DEFINE_integer(
+    "image_size",
+    None,
+    "What is seen of a picture, in pixels a side; by default the data set's own size, or 224 where "
+    "it has pictures of any size.",
+    lower_bound=32,
+    upper_bound=65_535,  # a JPEG's largest
+)
+flags.DEFINE_string(
+    "data_dir", None, "Where TFDS keeps data sets; by default in the home directory."
+)
+flags.DEFINE_float(
+    "smallest_crop",
+    1.0,
+    "Training takes a random part of each image at the image's size, at least this share of its "
+    "area (0.08 is usual for ImageNet); 1 takes whole images.",
+    lower_bound=0.01,
+    upper_bound=1,
+)
+flags.DEFINE_boolean("flip", False, "Whether training mirrors every second image.")
+flags.DEFINE_string("run_dir", None, "The run's directory; a run that is there already is resumed.")
+flags.DEFINE_integer(
+    "seed",
+    0,
+    "Of the initial weights, the data's order and every draw.",
+    lower_bound=0,
+    upper_bound=2**32 - 1,  # NumPy's largest
+)
+flags.DEFINE_enum(
+    "classifier", "resnet50", networks.ARCHITECTURES, "The classifier's architecture."
+)
+flags.DEFINE_string(
+    "classifier_weights",
+    None,
+    "A .weights.h5 file of a trained classifier, or imagenet for those that come with Keras; "
+    "without any it is pretrained. Of weights for other classes all but the head are taken.",
+)
+flags.DEFINE_enum(
+    "start",
+    "scratch",
+    ["scratch", "pretrained"],
+    "Whether classifier and decoder start from the mask model for photographs that comes with the "
+    "package (configs/finetune.flags).",
+)
+flags.DEFINE_enum(
+    "targets",
+    "labels",
+    ["labels", "predictions"],
+    "What an image's class is: its label, or what the classifier, as it was before the "
+    "alternation, predicts on that very view. Predictions need no labels: with "
+    "--dataset=image_folder any folder of pictures will do.",
+)
+flags.DEFINE_boolean(
+    "shared_encoder",
+    True,
+    "Whether the decoder reads the classifier's maps (the paper's SHR) or those of a copy "
+    "that is trained with it.",
+)
+flags.DEFINE_integer(
+    "decoder_channels",
+    64,
+    "What the decoder reduces each stage's map to.",
+    lower_bound=1,
+    upper_bound=_LARGEST,
+)
+flags.DEFINE_enum(
+    "upsampling",
+    "nearest",
+    ["nearest", "bilinear"],
+    "From the decoder's resolution to the image's.",
+)
+
+flags.DEFINE_float(
+    "smoothing",
+    0.0,
+    "The deviation of a Gaussian over the mask's logits, in cells of the decoder's map; 0 for none "
+    "(the paper). With 2 the masks of photographs are whole, and soft at their edges.",
+    lower_bound=0,
+    upper_bound=100,
+)
+
+# === The objectives ===
+flags.DEFINE_enum(
+    "score",
+    "entropy",
+    ["entropy", "classification"],
+    "What the decoder maximises on the masked image: the prediction's entropy (E) or the "
+    "classification loss (C).",
+)
+flags.DEFINE_enum(
+    "size",
+    "adaptive",
+    ["adaptive", "l1"],
+    "The size term: relu(c - mean m) where the mask hides the object (the original), or "
+    "minus the L1 norm of eq. (7).",
+)
+flags.DEFINE_float(
+    "lambda_size",
+    None,
+    "lambda_R, the size term's weight; by default the original's for the score and the "
+    "thinning, times ln K / ln 1000.",
+    lower_bound=0,
+)
+flags.DEFINE_float(
+    "first_lambda_size",
+    0.0,
+    "Another lambda_R, for the first --first_lambda_steps: what keeps a trained mask small may be "
+    "more than one that is not yet trained survives.",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    "first_lambda_steps", 0, "See --first_lambda_size.", lower_bound=0, upper_bound=_LARGEST
+)
+flags.DEFINE_float("lambda_variation", 0.0, "The total variation's weight.", lower_bound=0)
+flags.DEFINE_enum(
+    "classifier_form",
+    "both",
+    ["both", "masked"],
+    "The classifier's loss: on the masked and the clean images, eq. (8), or on the masked "
+    "alone, eq. (3).",
+)
+flags.DEFINE_enum(
+    "masked_steps",
+    "always",
+    ["always", "present"],
+    "When the classifier learns from masked images: at every step (the paper) or where it is "
+    "itself the critic (the original).",
+)
+
+# === Thinning ===
+flags.DEFINE_string(
+    "thinning",
+    "L100",
+    "F (the classifier is fixed: the baseline), L, FL, or L<n>: every n-th step's classifier "
+    "is kept.",
+)
+flags.DEFINE_integer(
+    "snapshots",
+    30,
+    "How many past classifiers are kept at most.",
+    lower_bound=1,
+    upper_bound=_LARGEST,
+)
+flags.DEFINE_float(
+    "past_probability",
+    0.5,
+    "Of a kept classifier being the critic, rather than the present one.",
+    lower_bound=0,
+    upper_bound=1,
+)
+flags.DEFINE_enum(
+    "overwrite", "random", ["random", "oldest"], "Which one goes when the set is full."
+)
+
+# === Optimization ===
+flags.DEFINE_integer("batch_size", 128, "Images a step, over all replicas.", lower_bound=1)
+flags.DEFINE_integer(
+    "pretraining_steps",
+    3000,
+    "Of the classifier on clean images, when no weights are given; where only its head is new, the "
+    "head alone is trained, for at most 300.",
+    lower_bound=1,
+    upper_bound=_LARGEST,
+)
+flags.DEFINE_float(
+    "pretraining_rate",
+    3e-3,
+    "AdamW's first learning rate in the pretraining; it falls linearly to 0.",
+    lower_bound=0,
+)
+flags.DEFINE_float(
+    "epochs",
+    12.0,
+    "How often the alternation sees each training image; the original's 60 are of a fifth each.",
+    lower_bound=1e-6,
+)
+flags.DEFINE_integer(
+    "steps", None, "Of the alternation, instead of --epochs.", lower_bound=1, upper_bound=_LARGEST
+)
+flags.DEFINE_float("classifier_rate", 1e-3, "SGD's learning rate, momentum 0.9.", lower_bound=0)
+flags.DEFINE_float("decoder_rate", 1e-3, "Adam's learning rate.", lower_bound=0)
+flags.DEFINE_enum(
+    "decay",
+    "steps",
+    ["steps", "cosine"],
+    "How both rates fall: / 10 every --decay_every steps, or as half a cosine's wave, to 0 at the "
+    "last step.",
+)
+flags.DEFINE_integer(
+    "decay_every", None, "Of --decay=steps; by default a third of the steps.", lower_bound=1
+)
+flags.DEFINE_float(
+    "weight_decay", 1e-4, "L2, added to the gradients of the alternation.", lower_bound=0
+)
+flags.DEFINE_float(
+    "clip_norm", 10.0, "The largest norm of the decoder's gradient.", lower_bound=1e-6
+)
+
+# === The machine ===
+flags.DEFINE_enum(
+    "strategy",
+    "auto",
+    strategies.NAMES,
+    "How the step is distributed: over the GPUs of this machine (mirrored), or over the machines "
+    "that TF_CONFIG names (multi_worker); auto takes what there is.",
+)
+flags.DEFINE_boolean(
+    "synchronized_batch_normalization",
+    False,
+    "Whether BatchNorm takes means and variances over the images of all replicas, as one device "
+    "would, instead of each replica's.",
+)
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "mixed_bfloat16"],
+    "What the networks compute in; weights, losses and masks stay in float32.",
+)
+flags.DEFINE_boolean(
+    "deterministic",
+    False,
+    "The same weights to the last bit from the same seed, on the same machine; slower on GPUs.",
+)
+flags.DEFINE_boolean(
+    "xla",
+    False,
+    "Compile the step with XLA: for accelerators. On CPUs it is slower, "
+    "and fails with mixed_bfloat16.",
+)
+flags.DEFINE_enum(
+    "snapshots_on", "accelerator", ["accelerator", "host"], "Whose memory holds the snapshots."
+)
+flags.DEFINE_enum(
+    "snapshot_precision", "float32", ["float32", "bfloat16"], "What the snapshots are held in."
+)
+flags.DEFINE_integer("checkpoint_every", 400, "Steps between checkpoints.", lower_bound=1)
+flags.DEFINE_integer(
+    "validate_every",
+    400,
+    "Steps between looks at the validation split, with pictures for TensorBoard.",
+    lower_bound=1,
+)
+
+# NaN and infinity are within every bound.
+for _flag in flags.FLAGS.flags_by_module_dict()[__name__]:
+    if _flag.flag_type() == "float":
+        flags.register_validator(
+            _flag.name,
+            lambda x: x is None or x <= float(tf.float32.max),
+            f"expected a finite number, at most {tf.float32.max:.2g}",
+        )

@@ -1,0 +1,128 @@
+"""What the networks see of a picture: random parts in training, a centred or squashed one else."""
+
+import numpy as np
+import tensorflow as tf
+
+PROTOCOLS = ("centre_crop", "squash")
+_DRAWS = 10  # sides that are drawn until they fit into the picture, as PyTorch does
+
+
+def random_view(data, image_size, smallest, flip, seed):
+    """A random part of a JPEG's or PNG's bytes, resized: float32 [image_size, image_size, 3].
+
+    As PyTorch's RandomResizedCrop takes it: its share of the area is even between `smallest` and 1,
+    its ratio of width to height between 3/4 and 4/3, even in the logarithm. `smallest` 1 takes the
+    whole picture. With `flip` every second one is mirrored. `seed` is two integers, the picture's
+    own.
+    """
+    draws = tf.random.stateless_uniform((4, _DRAWS), seed)
+
+    def of_jpeg():
+        window = _window(tf.io.extract_jpeg_shape(data), smallest, draws)
+        return tf.io.decode_and_crop_jpeg(data, window, channels=3)
+
+    def of_other():
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        y, x, height, width = tf.unstack(_window(tf.shape(image), smallest, draws))
+        return image[y : y + height, x : x + width]
+
+    image = tf.cond(tf.io.is_jpeg(data), of_jpeg, of_other)
+    image.set_shape((None, None, 3))
+    size = (image_size, image_size)
+    # Up to twice the size bilinear interpolation looks at every pixel, and takes a quarter as long.
+    image = tf.cond(
+        tf.reduce_max(tf.shape(image)) > 2 * image_size,
+        lambda: tf.image.resize(image, size, antialias=True),
+        lambda: tf.image.resize(image, size),
+    )
+    if flip:
+        image = tf.cond(draws[2, 1] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+    image.set_shape((*size, 3))
+    return image
+
+
+def _window(shape, smallest, draws):
+    """y, x, height, width of a random part, int32; `draws` [4, n] are even in [0, 1)."""
+    if smallest == 1:
+        return tf.concat([[0, 0], shape[:2]], axis=0)
+    height, width = tf.unstack(tf.cast(shape[:2], tf.float32))
+    area = (smallest + (1 - smallest) * draws[0]) * height * width
+    ratio = (4 / 3) ** (2 * draws[1] - 1)
+    heights, widths = tf.round(tf.sqrt(area / ratio)), tf.round(tf.sqrt(area * ratio))
+    # The first that fits; where none does, in a very long picture, the first is cut off.
+    chosen = tf.argmax((heights <= height) & (widths <= width))
+    chosen_height = tf.clip_by_value(heights[chosen], 1, height)
+    chosen_width = tf.clip_by_value(widths[chosen], 1, width)
+    y = tf.floor(draws[2, 0] * (height - chosen_height + 1))
+    x = tf.floor(draws[3, 0] * (width - chosen_width + 1))
+    return tf.cast(tf.stack([y, x, chosen_height, chosen_width]), tf.int32)
+
+
+def evaluation_view(image, boxes, image_size, protocol, resize, mask=None):
+    """A picture, its boxes and its mask as they are scored.
+
+    "centre_crop" resizes the shorter side to `resize` pixels and takes the square in the middle;
+    boxes keep what is outside of it. "squash" makes the whole picture square.
+
+    Args:
+        image: uint8 [H, W, 3].
+        boxes: float32 [N, 4], ymin, xmin, ymax, xmax in [0, 1].
+        mask: bool [H, W] or None.
+
+    Returns:
+        The image, float32 [image_size, image_size, 3]; int32 boxes [N, 4], half-open x0, y0, x1, y1
+        in its pixels; and the mask, bool [image_size, image_size]: what the object covers at least
+        half of. None where there was none.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol is {' or '.join(map(repr, PROTOCOLS))}; found {protocol!r}")
+    shape = tf.shape(image)[:2]
+    if protocol == "squash":
+        size, start = tf.constant((image_size, image_size)), (0, 0)
+        moved = tf.cast(tf.round(tf.gather(boxes, [1, 0, 3, 2], axis=1) * image_size), tf.int32)
+    else:
+        size = shape * resize // tf.reduce_min(shape)
+        start = tf.unstack(tf.cast(tf.round((size - image_size) / 2), tf.int32))
+        moved = tf.numpy_function(
+            lambda boxes, shape: _boxes_of_batch(boxes, shape, image_size, resize),
+            (boxes, shape),
+            tf.int32,
+        )
+    resized = image.shape[:2] != (image_size, image_size) or resize != image_size
+
+    def seen(picture):
+        if resized:
+            picture = tf.image.resize(picture, size, antialias=True)
+            picture = picture[start[0] : start[0] + image_size, start[1] : start[1] + image_size]
+        picture = tf.cast(picture, tf.float32)
+        return tf.ensure_shape(picture, (image_size, image_size, picture.shape[-1]))
+
+    if mask is not None:
+        mask = seen(tf.cast(mask, tf.float32)[..., None])[..., 0] >= 0.5
+    return seen(image), tf.ensure_shape(moved, (None, 4)), mask
+
+
+def boxes_in_crop(boxes, image_size, crop, resize=None):
+    """Boxes of a photograph in the pixels of its square centre crop, int64 [N, 4], not clipped.
+
+    `boxes` [N, 4] are in the photograph's pixels, `image_size` is its (width, height); its shorter
+    side is resized to `resize` pixels, by default to `crop`. With s = resize / min(width, height),
+    cut off towards zero,
+
+        x' = s x - (s width - crop) / 2,    y' = s y - (s height - crop) / 2.
+    """
+    resize = crop if resize is None else resize
+    size = np.asarray(image_size)
+    scale = resize / size.min()
+    margin = (size * scale - crop) / 2
+    # A rounding error here could move a box by a whole pixel.
+    margin[size.argmin()] = (resize - crop) / 2
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.trunc(boxes * scale - np.tile(margin, 2)).astype(np.int64)
+
+
+def _boxes_of_batch(boxes, shape, image_size, resize):
+    # The pixels that the annotation gave: as shares in float32 they are off by up to 1e-4.
+    pixels = np.round(boxes[:, [1, 0, 3, 2]] * np.tile(shape[::-1], 2), 3)
+    found = boxes_in_crop(pixels, shape[::-1], image_size, resize)
+    return found.astype(np.int32)

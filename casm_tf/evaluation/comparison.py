@@ -1,0 +1,158 @@
+"""Several methods' masks on the same images: who is better, at what cost, and how it looks."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from casm_tf import evaluation
+from casm_tf.evaluation import baselines, extremes, localization, method_scores, other_classifiers
+
+COMPARED = ("full_image", "centre_box", *baselines.METHODS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to make masks.
+
+    Attributes:
+        masks: images float32 [B, H, W, 3] and the classes that they are taken for, integers [B] ->
+            masks float32 [B, H, W] in [0, 1].
+        forward_passes: what that takes of a classifier.
+    """
+
+    masks: Callable
+    forward_passes: int
+
+    @classmethod
+    def of_model(cls, model):
+        """A mask model's own masks; it needs no class. `model` gives {"mask", "logits"}."""
+        masks = _output(model, "mask")
+        return cls(lambda images, _: masks(images)[..., 0], 1)
+
+    @classmethod
+    def named(cls, name, classifier):
+        """One of `COMPARED`; a map explains what `classifier` says. ValueError for another name."""
+        if name in baselines.METHODS:
+            explain = baselines.METHODS[name]
+            masks = lambda images, classes: explain(classifier, images, classes)  # noqa: E731
+        elif name in COMPARED:
+            mask = getattr(baselines, name)
+            masks = lambda images, _: np.stack([mask(*images.shape[1:3])] * len(images))  # noqa: E731
+        else:
+            raise ValueError(f"expected some of {', '.join(COMPARED)}; found {name!r}")
+        return cls(masks, baselines.FORWARD_PASSES[name])
+
+
+class Comparison:
+    """The scores of several methods, batch by batch.
+
+    Args:
+        dataset: the `Dataset` of the images.
+        methods: {name: `Method`}; "casm" is one of them.
+        classifier: the mask model's, {"logits", ...}: its accuracy counts.
+        judge: one that was never trained on masked images, as `method_scores.Scores` needs it.
+        observers: {name: images -> classes}, other classifiers that look at the masks (Figure 3).
+        alpha, perturbation_steps: of `method_scores.Scores`.
+    """
+
+    def __init__(
+        self, dataset, methods, classifier, judge, observers, alpha=1.0, perturbation_steps=0
+    ):
+        self.dataset = dataset
+        self.methods = methods
+        self.observers = observers
+        self.classify, self.judge = _output(classifier, "logits"), _output(judge, "logits")
+        self.scores = {
+            name: method_scores.Scores(self.classify, self.judge, alpha, perturbation_steps)
+            for name in methods
+        }
+        self.observed = {
+            name: {observer: evaluation.Accuracy() for observer in observers} for name in methods
+        }
+        self.before = evaluation.Accuracy()
+        self.seconds = dict.fromkeys(methods, 0.0)
+        self.images, self.examples, self.first = 0, [], None
+
+    def accumulate(self, batch):
+        """Take in a batch of `input_pipeline.evaluation_batches`."""
+        batch = method_scores.Batch.of(batch, self.classify, self.judge)
+        shown = self.dataset.denormalise(batch.images)
+        self.before.accumulate(batch.labels, clean=batch.judged)
+        for name, method in self.methods.items():
+            if not self.images:
+                method.masks(batch.images, batch.judged)  # Tracing and compiling do not count.
+            started = time.perf_counter()
+            masks = method.masks(batch.images, batch.judged)
+            self.seconds[name] += time.perf_counter() - started
+            self.scores[name].accumulate(batch, masks)
+            if self.observers:
+                other_classifiers.accumulate(
+                    *(self.observers, self.observed[name]),
+                    *(batch.images, batch.labels, masks, self.dataset),
+                )
+            if name == "casm":
+                found = self._examples(batch, shown, masks)
+                self.examples = extremes.extremes(self.examples + found)
+                self.first = self.first or (shown, masks, batch.boxes)
+        self.images += len(shown)
+
+    def compute(self):
+        """{method: {measure: number}}, and under "classifiers" what each observer says."""
+        results = {name: scores.compute() for name, scores in self.scores.items()}
+        for name, values in results.items():
+            values["forward_passes"] = self.methods[name].forward_passes
+            values["seconds_per_image"] = self.seconds[name] / self.images
+            if self.observers:
+                values["classifiers"] = {
+                    observer: accuracy.compute()
+                    for observer, accuracy in self.observed[name].items()
+                }
+        results["casm"]["top1_before"] = self.before.compute()["top1"]
+        return results
+
+    def curves(self):
+        """What `report.write_report` draws, by its names."""
+        boxed = {name: scores for name, scores in self.scores.items() if scores.has_boxes}
+        masked = {name: scores for name, scores in self.scores.items() if scores.has_masks}
+        perturbed = {name: s for name, s in self.scores.items() if s.perturbation_steps}
+        return {
+            "threshold_curves": {
+                name: (evaluation.THRESHOLDS, scores.max_box_acc.localization_errors())
+                for name, scores in boxed.items()
+            },
+            "precision_recall": {
+                name: scores.px_ap.precision_recall()[::-1] for name, scores in masked.items()
+            },
+            "perturbation": {name: s.perturbation.curves() for name, s in perturbed.items()},
+        }
+
+    def _examples(self, batch, shown, masks):
+        """The images with a box, each with its scores."""
+        examples = []
+        for index, boxes in enumerate(batch.boxes):
+            if len(boxes):
+                mask, predicted = masks[index], localization.predict_box(masks[index])
+                ious = [localization.iou(predicted, box) for box in boxes if predicted] or [0.0]
+                examples.append(
+                    extremes.Example(
+                        image=shown[index],
+                        mask=mask,
+                        boxes=boxes,
+                        predicted_box=predicted,
+                        label=self.dataset.labels[batch.labels[index]],
+                        predicted_label=self.dataset.labels[batch.classes[index]],
+                        f1=max(localization.continuous_f1(mask, box) for box in boxes),
+                        iou=max(ious),
+                    )
+                )
+        return examples
+
+
+def _output(model, name):
+    """Images -> one of the outputs of a model that gives several, as numpy; traced once."""
+    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    output = tf.function(lambda x: model(x, training=False)[name], input_signature=[images])
+    return lambda x: output(x).numpy()

@@ -1,0 +1,1 @@
+"""What the machine gives: files, locks, imports, a quiet start."""

@@ -1,0 +1,55 @@
+"""Model files that others made: what they unpack to is looked at before they are read.
+
+Nothing in them is run: Keras loads its files in its safe mode. A SavedModel is another thing, a
+program of TensorFlow's, and to be loaded from trusted places only.
+"""
+
+import pathlib
+import zipfile
+
+MAX_BYTES = 2**32  # that a file may unpack to; programs set it by --max_model_bytes
+
+
+def load_keras(path):
+    """The model of a .keras file, not compiled.
+
+    Raises ValueError for a file that is not whole, has code in it, has entries that would lie
+    outside of it or unpacks to more than MAX_BYTES; OSError for one that is not there.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    check_zip(path)
+    # Not above: cli/limits.py is also of programs that need no Keras, a second to import.
+    import keras
+
+    import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises what the file's contents lead it to.
+        if "code execution" in str(error):
+            raise ValueError(f"{path} has code in it, as of a Lambda layer") from error
+        raise ValueError(f"{path} is not a whole model in Keras's format") from error
+
+
+def check_zip(path):
+    """Raise ValueError for a zip file that `load_keras` refuses before it is read."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise ValueError(f"{path} is not a whole zip file") from error
+    check_size(path, sum(entry.file_size for entry in entries))
+    for entry in entries:
+        name = pathlib.PureWindowsPath(entry.filename)  # which knows both kinds of slashes
+        if name.anchor or ".." in name.parts:
+            raise ValueError(f"{path} has an entry that lies outside of it: {entry.filename!r}")
+
+
+def check_size(path, size):
+    """Raise ValueError where a file would unpack to more than MAX_BYTES."""
+    if size > MAX_BYTES:
+        raise ValueError(f"{path} unpacks to {size} bytes; expected at most {MAX_BYTES}")

@@ -1,0 +1,1 @@
+"""What is said of an evaluation: figures, charts, tables, the page."""

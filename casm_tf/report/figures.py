@@ -1,0 +1,188 @@
+"""Pictures of masks: the paper's Figure 2, a single scored image, and a grid for TensorBoard.
+
+Images are uint8 [H, W, 3]; a binary mask is bool [H, W], True = salient.
+"""
+
+import io
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from casm_tf.evaluation.inpainting import inpainted
+from casm_tf.evaluation.localization import binarize, predict_box
+from casm_tf.host import files
+
+# Orange and sky blue of Okabe and Ito, told apart with every kind of colour vision. The edge makes
+# them visible on white, and the dashes show both where the boxes coincide.
+GROUND_TRUTH_COLOR, PREDICTED_COLOR = "#E69F00", "#56B4E9"
+_EDGE = [withStroke(linewidth=2.6, foreground="black")]
+_GROUND_TRUTH = {"color": GROUND_TRUTH_COLOR, "linewidth": 1.4, "path_effects": _EDGE}
+_PREDICTED = {**_GROUND_TRUTH, "color": PREDICTED_COLOR, "linestyle": (0, (3, 1.5))}
+_TILE_INCHES, _TILE_PIXELS = 1.2, 192  # the pixels are a wish: an image's are enlarged k times
+_TINT = np.float32([230, 159, 0])  # of what is salient in `mask_grid`
+
+
+def figure_2(images, masks, boxes, path, method="volume", alpha=1.0):
+    """Draw the paper's Figure 2 as a PNG: a column an image, seven in the paper.
+
+    The rows are the original x, masked in (b x), masked out ((1 - b) x), that inpainted, and the
+    mask itself with the ground-truth boxes and the predicted one; b is the binarized mask. A pixel
+    of an image becomes a square of whole pixels. The file is there when it is complete, or not.
+
+    Args:
+        images: uint8 [N, H, W, 3].
+        masks: float [N, H, W] in [0, 1].
+        boxes: N integer arrays [M, 4] of ground-truth boxes x0, y0, x1, y1, half-open, in pixels.
+        path: of the PNG.
+        method, alpha: of `localization.binarize`.
+
+    Raises:
+        ValueError: the arguments are not of these shapes, or what `binarize` raises.
+    """
+    images, masks = _checked(images, masks)
+    if len(boxes) != len(images):
+        raise ValueError(f"boxes are one array an image; found {len(boxes)} for {len(images)}")
+    binary = [binarize(mask, method, alpha) for mask in masks]
+    rows = {
+        "original": images,
+        "masked in": [masked_in(*pair) for pair in zip(images, binary, strict=True)],
+        "masked out": [masked_out(*pair) for pair in zip(images, binary, strict=True)],
+        "masked out,\ninpainted": [inpainted(*pair) for pair in zip(images, binary, strict=True)],
+        "mask\nand boxes": np.repeat(_grey(masks)[..., None], 3, axis=-1),
+    }
+    scale = max(1, round(_TILE_PIXELS / images.shape[2]))
+    tiles = np.stack(list(rows.values())).repeat(scale, axis=2).repeat(scale, axis=3)
+    height, width = tiles.shape[2:4]
+    dpi = round(width / _TILE_INCHES)
+    gap, labels, legend = (round(inches * dpi) for inches in (0.06, 0.9, 0.3))
+    picture = _mosaic(tiles, gap)
+    picture = np.pad(picture, ((gap, legend), (labels, 0), (0, 0)), constant_values=255)
+
+    figure, axes = _canvas(picture, dpi)
+    tops = [gap + row * (height + gap) for row in range(len(rows))]
+    for top, label in zip(tops, rows, strict=True):
+        axes.text(labels - gap, top + height / 2, label, fontsize=9, ha="right", va="center")
+    for column, (mask, true_boxes) in enumerate(zip(masks, boxes, strict=True)):
+        corner = np.array([labels + column * (width + gap), tops[-1]])
+        _draw_boxes(axes, true_boxes, predict_box(mask, method, alpha), corner, scale, mask.shape)
+    axes.legend(
+        handles=[Line2D([], [], **_GROUND_TRUTH), Line2D([], [], **_PREDICTED)],
+        labels=["ground truth", "predicted"],
+        loc="lower right",
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+        borderaxespad=0.2,
+        columnspacing=1.2,
+    )
+    with files.replacing(path) as unfinished:
+        FigureCanvasAgg(figure).print_png(unfinished)
+
+
+def scored_image(image, mask, boxes, predicted_box):
+    """An image and, on its right, itself in grey with the mask in orange: a PNG, as bytes.
+
+    Both have the ground-truth boxes, integers [M, 4], and the predicted one or None, half-open
+    x0, y0, x1, y1 in pixels. The image is uint8 [H, W, 3], the mask float [H, W] in [0, 1]; raises
+    ValueError for others.
+    """
+    images, masks = _checked([image], [mask])
+    tiles = np.concatenate([images, _overlaid(images, masks)])
+    scale = max(1, round(_TILE_PIXELS / images.shape[2]))
+    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
+    width = tiles.shape[2]
+    dpi = round(width / _TILE_INCHES)
+    gap = round(0.04 * dpi)
+    figure, axes = _canvas(_mosaic(tiles[None], gap)[:-gap, :-gap], dpi)
+    for left in (0, width + gap):
+        _draw_boxes(axes, boxes, predicted_box, np.array([left, 0]), scale, masks.shape[1:])
+    png = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(png)
+    return png.getvalue()
+
+
+def masked_in(image, binary_mask):
+    """b x: what is salient of an image, the rest black."""
+    return image * binary_mask[..., None].astype(image.dtype)
+
+
+def masked_out(image, binary_mask):
+    """(1 - b) x: an image with what is salient black."""
+    return masked_in(image, ~binary_mask)
+
+
+def mask_grid(images, masks, columns=8):
+    """Each image above itself in grey with the mask in orange on it: uint8 [H', W', 3].
+
+    `images` are uint8 [N, H, W, 3] and `masks` float [N, H, W] in [0, 1]. There are `columns`
+    images a row, or N if that is less; what is left of the last row stays white.
+    """
+    images, masks = _checked(images, masks)
+    tiles = np.concatenate([images, _overlaid(images, masks)], axis=1)
+    columns = min(columns, len(tiles))
+    missing = -len(tiles) % columns
+    tiles = np.pad(tiles, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=255)
+    return _mosaic(tiles.reshape(-1, columns, *tiles.shape[1:]), gap=2)
+
+
+def _overlaid(images, masks):
+    """Images in grey with their masks in orange on them, uint8 [N, H, W, 3]."""
+    grey = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images])
+    weight = 0.7 * masks[..., None]
+    return np.round((1 - weight) * grey[..., None] + weight * _TINT).astype(np.uint8)
+
+
+def _canvas(picture, dpi):
+    """A matplotlib figure of a picture, pixel for pixel, and axes over it in its pixels."""
+    # Half a pixel more: what is not whole after the division is cut off.
+    figure = Figure(figsize=[(size + 0.5) / dpi for size in picture.shape[1::-1]], dpi=dpi)
+    figure.figimage(picture, origin="upper", zorder=-1)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, picture.shape[1]), ylim=(picture.shape[0], 0))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _mosaic(tiles, gap):
+    """Tiles [rows, columns, H, W, 3] as one picture; below and right of each a white gap."""
+    rows, columns, height, width, _ = tiles.shape
+    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    return tiles.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap), 3)
+
+
+def _draw_boxes(axes, boxes, predicted_box, corner, scale, shape):
+    """The ground-truth boxes and the predicted one, if any, on the tile at `corner`."""
+    for box in np.reshape(boxes, (-1, 4)):
+        axes.add_patch(_rectangle(box, corner, scale, shape, _GROUND_TRUTH))
+    if predicted_box is not None:
+        axes.add_patch(_rectangle(predicted_box, corner, scale, shape, _PREDICTED))
+
+
+def _rectangle(box, corner, scale, shape, style):
+    """A box, cut off at the image's border, on the tile whose upper left corner is given."""
+    height, width = shape
+    start, end = corner + scale * np.clip(np.reshape(box, (2, 2)), 0, [width, height])
+    return Rectangle(start, *(end - start), fill=False, **style)
+
+
+def _grey(masks):
+    """Masks in [0, 1] as uint8."""
+    return np.round(255 * masks).astype(np.uint8)
+
+
+def _checked(images, masks):
+    """Images and masks as arrays, if there are any and they go together."""
+    images, masks = np.asarray(images), np.asarray(masks, np.float32)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
+        raise ValueError(
+            f"images are uint8 [N, H, W, 3]; found {images.dtype} {list(images.shape)}"
+        )
+    if masks.shape != images.shape[:3]:
+        raise ValueError(
+            f"masks are {list(images.shape[:3])} like the images; found {list(masks.shape)}"
+        )
+    return images, masks

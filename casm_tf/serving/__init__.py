@@ -1,0 +1,1 @@
+"""Mask models for others: exported, served, called."""

@@ -1,0 +1,227 @@
+"""A mask model as TensorFlow Serving takes it: {directory}/{version}/, a SavedModel."""
+
+import contextlib
+import json
+import pathlib
+import shutil
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from casm_tf.host import files
+from casm_tf.serving.mask_model import DESCRIPTION
+from casm_tf.serving.servable import PLACES, servable
+
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+
+
+def export_model(
+    model,
+    directory,
+    labels,
+    mean,
+    std,
+    metrics=None,
+    version=None,
+    precision="float32",
+    weights="float32",
+    trained_on=None,
+):
+    """Write a mask model as a SavedModel with what comes before and after the network inside.
+
+    It has three signatures, or four. Each gives for B pictures
+
+        box: float32 [B, 4], x0, y0, x1, y1 as fractions of the picture's width and height, round
+            the mask's largest component by the volume rule (`localization.predict_box`); four
+            zeros where nothing is salient;
+        probabilities: float32 [B, K], the softmax of the logits;
+        label: string [B], the class of the largest of them;
+
+    and one form of the mask, 1 (255) = salient, at the networks' size S x S:
+
+        serving_default: images, float32 [B, S, S, 3], pixels from 0 to 255 that are not yet
+            normalised -> mask, float32 [B, S, S, 1] in [0, 1]. Float, as resizing gives it: a
+            client that holds uint8 casts it.
+        image_bytes: image_bytes, string [B], JPEG or PNG files of any size -> mask, as above. The
+            whole picture is made square (`decoding.squashed`, with its limits), and the box is of
+            the picture as it is looked at, upright.
+        mask_png_bytes: image_bytes -> mask_png_bytes, string [B], a grey PNG of 8 bits. REST gives
+            outputs whose name ends in _bytes in base64, a sixteenth of the floats' length.
+        any_size: images, as of serving_default but of any H = W that is a multiple of 32 -> mask,
+            float32 [B, H, W, 1]. It is there where the network takes images of any size.
+
+    A picture that cannot be decoded fails the whole request with InvalidArgument.
+
+    `servable.read_weights` reads the weights back. `casm.json` in assets.extra has the labels,
+    image_size, mean, std, metrics and trained_on. Where the package
+    tensorflow-serving-api is installed, there are also requests for TensorFlow Serving to warm up
+    with, one a signature. The version is there when it is complete, or not.
+
+    Args:
+        model: a run's model.keras: normalised images float32 [B, S, S, 3] -> {"mask", "logits"}.
+        directory: the served model's, with a directory for each version.
+        labels: the K classes' names.
+        mean, std: of the training pixels in [0, 1], red, green and blue.
+        metrics: anything that JSON holds, such as the test split's LE.
+        version: a positive integer; by default the one after the newest.
+        precision: what the network computes in, "float32" or "bfloat16"; weights, masks and
+            probabilities stay in float32. A model trained in mixed_bfloat16 is in bfloat16 anyway.
+        weights: what the kernels are in the file, "float32" or, at half the length, "float16".
+        trained_on: the data set's name.
+
+    Returns:
+        The version's path.
+
+    Raises:
+        ValueError: the arguments do not fit together, or the version is there already.
+        OSError: the directory cannot be written in, or not all of it.
+    """
+    directory = pathlib.Path(directory)
+    image_size = _checked_size(model, labels, mean, std)
+    path = _new_version(directory, version)
+    description = {
+        "labels": list(labels),
+        "image_size": image_size,
+        "mean": [float(value) for value in mean],
+        "std": [float(value) for value in std],
+        "metrics": {} if metrics is None else metrics,
+        "trained_on": trained_on,
+    }
+    description = json.dumps(description, indent=2) + "\n"
+
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with _unfinished(path) as unfinished, _computing_in(model, precision):
+        module, signatures, places = servable(model, labels, mean, std, weights)
+        tf.saved_model.save(module, str(unfinished), signatures, options)
+        (unfinished / DESCRIPTION).parent.mkdir()
+        (unfinished / DESCRIPTION).write_text(description)
+        (unfinished / PLACES).write_text(json.dumps(places) + "\n")
+        _write_warmup(unfinished / WARMUP, directory.name, image_size, signatures)
+    return path
+
+
+def push(exported, directory, version=None):
+    """Copy an exported version into a served model's directory as its next version.
+
+    The version is there when it is complete, or not. Returns its path. Raises what `export_model`
+    raises.
+    """
+    exported = pathlib.Path(exported)
+    if not (exported / "saved_model.pb").exists():
+        raise ValueError(f"{exported} has no saved_model.pb")
+    path = _new_version(pathlib.Path(directory), version)
+    with _unfinished(path) as unfinished:
+        shutil.copytree(exported, unfinished)
+    return path
+
+
+def newest_version(directory):
+    """The largest version in a served model's directory; 0 where there is none."""
+    names = (path.name for path in pathlib.Path(directory).glob("*"))
+    return max((int(name) for name in names if name.isascii() and name.isdecimal()), default=0)
+
+
+def _new_version(directory, version):
+    """The path of a version that is not there yet; None is the one after the newest."""
+    if version is None:
+        version = newest_version(directory) + 1
+    elif version < 1:
+        raise ValueError(f"a version is a positive integer; found {version}")
+    path = directory / str(version)
+    if path.exists():
+        raise ValueError(f"version {version} is in {directory} already")
+    return path
+
+
+@contextlib.contextmanager
+def _unfinished(path):
+    """A path to write a version at, that takes its name `path` once all is written."""
+    files.check_writable(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # TensorFlow Serving passes over names that are no numbers.
+    with tempfile.TemporaryDirectory(prefix=".unfinished.", dir=path.parent) as temporary:
+        unfinished = pathlib.Path(temporary) / path.name
+        try:
+            yield unfinished
+        except tf.errors.OpError as error:  # TensorFlow's own kind, for a full disk too
+            raise OSError(f"{path} could not be written: {error.message}") from error
+        except shutil.Error as error:  # of many files, each with its reason
+            reason = error.args[0][0][-1]
+            raise OSError(f"{path} could not be written: {reason}") from error
+        try:
+            unfinished.rename(path)
+        except OSError as error:  # another process was faster
+            raise ValueError(f"version {path.name} is in {path.parent} already") from error
+
+
+# What networks/ keeps in float32 in mixed precision.
+_IN_FLOAT32 = (
+    keras.layers.Activation,
+    keras.layers.Dense,
+    keras.layers.Rescaling,
+    keras.layers.UpSampling2D,
+)
+
+
+@contextlib.contextmanager
+def _computing_in(model, precision):
+    """Let a model's layers compute in bfloat16, as training in mixed_bfloat16 does, for a while."""
+    if precision == "float32":
+        yield
+        return
+    parts = [model, *(layer for layer in model.layers if isinstance(layer, keras.Model))]
+    layers = [
+        layer for part in parts for layer in part.layers if not isinstance(layer, _IN_FLOAT32)
+    ]
+    before = [layer.dtype_policy for layer in layers]
+    for layer in layers:
+        layer.dtype_policy = keras.DTypePolicy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        for layer, policy in zip(layers, before, strict=True):
+            layer.dtype_policy = policy
+
+
+def _checked_size(model, labels, mean, std):
+    """The height and width of a model's images, if the rest fits it."""
+    _, height, width, channels = model.input_shape
+    if height is None or height != width or channels != 3:
+        raise ValueError(f"a model of square images is expected; found {model.input_shape}")
+    if not isinstance(model.output, dict) or set(model.output) != {"mask", "logits"}:
+        raise ValueError("a model with the outputs mask and logits is expected")
+    if model.output["logits"].shape[-1] != len(labels):
+        raise ValueError(f"{model.output['logits'].shape[-1]} logits; found {len(labels)} labels")
+    if np.shape(mean) != (3,) or np.shape(std) != (3,) or not np.min(std) > 0:
+        raise ValueError(f"mean and std are three numbers, std above 0; found {mean} and {std}")
+    return height
+
+
+def _write_warmup(path, name, image_size, signatures):
+    """Write a request a signature, a black picture each, if tensorflow-serving-api is there."""
+    try:
+        from tensorflow_serving.apis import prediction_log_pb2
+    except ImportError:
+        return
+    # One value that stands for all, not a megabyte of them.
+    black = tf.make_tensor_proto(0.0, shape=(1, image_size, image_size, 3))
+    black_bytes = tf.io.encode_jpeg(np.zeros((image_size, image_size, 3), np.uint8)).numpy()
+    jpeg = tf.make_tensor_proto([black_bytes])
+    inputs = {
+        "serving_default": {"images": black},
+        "image_bytes": {"image_bytes": jpeg},
+        "mask_png_bytes": {"image_bytes": jpeg},
+        "any_size": {"images": black},
+    }
+    with tf.io.TFRecordWriter(str(path)) as records:
+        for signature in signatures:
+            tensors = inputs[signature]
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature
+            for key, tensor in tensors.items():
+                request.inputs[key].CopyFrom(tensor)
+            records.write(log.SerializeToString())

@@ -1,0 +1,257 @@
+"""What is done after a training step: scalars, validation, checkpoints, a stop when asked."""
+
+import dataclasses
+import math
+import time
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from casm_tf.host import files
+
+_ROOM = 2**20  # bytes that scalars and pictures may take until the disk is looked at again
+_ESTIMATED_AFTER = 20  # steps, it is said how long the training will take
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How long to train, and how often what is written, in steps.
+
+    Attributes:
+        steps: the number of the last step, from 1.
+        scalars_every: averages over the training batches, to TensorBoard and the progress bar.
+        validate_every: averages over the validation split, and pictures, to TensorBoard.
+        checkpoint_every: a checkpoint; the last step has one always.
+    """
+
+    steps: int
+    scalars_every: int = 20
+    validate_every: int = 400
+    checkpoint_every: int = 400
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step that was taken.
+
+    Attributes:
+        number: from 1.
+        last: whether it was the last one.
+        finite: a float32 tensor, 1.0 where every loss and gradient on all replicas was finite.
+        waited: seconds for its batch.
+    """
+
+    number: int
+    last: bool
+    finite: tf.Tensor
+    waited: float
+
+
+class StoppedError(Exception):
+    """The training was asked to stop, and did, after its checkpoint was written."""
+
+
+class NotFiniteError(Exception):
+    """A loss, a gradient or a validation's average was NaN or infinite.
+
+    Attributes:
+        step: the first step of which that is known.
+    """
+
+    def __init__(self, step, found, checkpoint):
+        super().__init__(f"{found}; the last good checkpoint is {checkpoint or 'none'}")
+        self.step = step
+
+
+class Hook:
+    """Is called after every step, and before the first and after the last of a process."""
+
+    def begin(self, done):
+        """Before the first step; `done` are the steps that other processes took."""
+
+    def after(self, step):
+        """After a `Step`, outside of `strategy.run`."""
+
+    def end(self):
+        """When the loop is left, by an error too."""
+
+
+class Remember(Hook):
+    """F^(k)  <-  thinned F^(k-1) with f."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def begin(self, done):
+        if done == 0:
+            self.model.remember(0)
+
+    def after(self, step):
+        self.model.remember(step.number)
+
+
+class Finite(Hook):
+    """Stops at a step that was not finite; looks only when it is asked to `check`.
+
+    To read a step's flag is to wait for the step.
+    """
+
+    def __init__(self, checkpoints):
+        self.checkpoints = checkpoints
+        self.flags = {}
+
+    def after(self, step):
+        self.flags[step.number] = step.finite
+
+    def check(self):
+        """Raise `NotFiniteError` for the first step since the last look that was not finite."""
+        for number, finite in self.flags.items():
+            if finite < 1:
+                self.fail(number, f"in step {number} a loss or a gradient is NaN or infinite")
+        self.flags.clear()
+
+    def fail(self, number, found):
+        self.checkpoints.wait()
+        raise NotFiniteError(number, found, self.checkpoints.newest())
+
+
+class Events:
+    """TensorBoard's file in a directory, made when it is first written to."""
+
+    def __init__(self, directory, writes):
+        self.directory = directory
+        self._writer = None if writes else tf.summary.create_noop_writer()
+
+    def write(self, step, scalars, pictures=None):
+        """{name: number} and {name: uint8 [H, W, 3]}. Raises OSError where the disk is full."""
+        files.check_room(self.directory, _ROOM)
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self.directory))
+        with self._writer.as_default(step=step):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+            for name, picture in (pictures or {}).items():
+                tf.summary.image(name, picture[None])
+
+    def close(self):
+        if self._writer is not None:
+            self._writer.close()
+
+
+class Scalars(Hook):
+    """Averages over the training batches, rates and speed, to TensorBoard and a progress bar."""
+
+    def __init__(self, model, events, finite, schedule, batch_size, shows):
+        self.model, self.events, self.finite = model, events, finite
+        self.every, self.batch_size = schedule.scalars_every, batch_size
+        self.bar = {"total": schedule.steps, "desc": events.directory.name, "disable": not shows}
+
+    def begin(self, done):
+        self.events.directory.mkdir(parents=True, exist_ok=True)
+        files.check_room(self.events.directory, _ROOM)
+        self.progress = tqdm(initial=done, unit="step", mininterval=1, **self.bar)
+        self.first, self.begun = done + 1, None
+        self.model.reset_metrics()
+        self._restart()
+
+    def after(self, step):
+        self.progress.update()
+        self.steps += 1
+        self.waited += step.waited
+        self._estimate(step.number)
+        if not step.last and step.number % self.every:
+            return
+        self.finite.check()
+        averages = self.model.get_metrics_result()
+        seconds = time.perf_counter() - self.since
+        speed = self.steps * self.batch_size / seconds
+        scalars = {f"training/{name}": value for name, value in averages.items()}
+        scalars |= {f"learning_rate/{name}": rate for name, rate in _rates(self.model).items()}
+        scalars |= {"speed/images_per_second": speed}
+        scalars |= {"speed/share_waiting_for_input": self.waited / seconds}
+        self.events.write(step.number, scalars)
+        shown = {x: f"{averages[x]:.3f}" for x in ("accuracy", "mask_mean") if x in averages}
+        self.progress.set_postfix({"images/s": f"{speed:.0f}"} | shown)
+        self.model.reset_metrics()
+        self._restart()
+
+    def end(self):
+        if hasattr(self, "progress"):
+            self.progress.close()
+        self.events.close()
+
+    def _restart(self):
+        self.steps, self.waited, self.since = 0, 0.0, time.perf_counter()
+
+    def _estimate(self, number):
+        if number == self.first:
+            self.begun = time.perf_counter()  # The first step takes the time that tracing takes.
+        elif number == self.first + _ESTIMATED_AFTER:
+            seconds = (time.perf_counter() - self.begun) / _ESTIMATED_AFTER
+            left = self.bar["total"] - number
+            self.progress.write(
+                f"{self.bar['desc']}: {left} steps at {seconds:.2f} s are about "
+                f"{_duration(seconds * left)}, and validation on top"
+            )
+
+
+class Validation(Hook):
+    """Averages over the validation split, and pictures, to TensorBoard."""
+
+    def __init__(self, model, strategy, events, finite, schedule, batches, pictures, asked):
+        self.model, self.events, self.finite = model, events, finite
+        self.every = schedule.validate_every
+        self.batches, self.pictures, self.asked = batches, pictures, asked
+        self.run_test = tf.function(lambda batch: strategy.run(model.test_step, (batch,)))
+
+    def after(self, step):
+        if not step.last and step.number % self.every:
+            return
+        for batch in self.batches:
+            if self.asked():
+                break
+            self.run_test(batch)
+        else:
+            averages = self.model.get_metrics_result()
+            # A step may be finite and so large that the next would not be.
+            if not all(math.isfinite(value) for value in averages.values()):
+                found = f"after step {step.number} a loss or a mask is NaN or infinite"
+                self.finite.fail(step.number, found)
+            scalars = {f"validation/{name}": value for name, value in averages.items()}
+            self.events.write(step.number, scalars, self.pictures())
+        self.model.reset_metrics()
+
+
+class Checkpointing(Hook):
+    """A checkpoint every so many steps, after the last one, and when the training is to stop."""
+
+    def __init__(self, checkpoints, finite, schedule, asked):
+        self.checkpoints, self.finite, self.asked = checkpoints, finite, asked
+        self.every = schedule.checkpoint_every
+
+    def after(self, step):
+        stops = self.asked() or step.last
+        if stops or step.number % self.every == 0:
+            self.finite.check()
+            self.checkpoints.save(step.number)
+        if stops:
+            self.checkpoints.wait()
+            if not step.last:
+                directory = self.checkpoints.directory.parent
+                raise StoppedError(f"{directory}: stopped after step {step.number}, as asked")
+        self.checkpoints.check()
+
+
+def _duration(seconds):
+    """Seconds in words: "3 h 20 min", "5 min" or "40 s"."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _rates(model):
+    names = ("classifier", "decoder")
+    optimizers = {name: getattr(model, f"{name}_optimizer", None) for name in names}
+    return {name: found.learning_rate for name, found in optimizers.items() if found}

@@ -1,0 +1,99 @@
+"""The one training loop: steps on every replica, and what is done after each of them."""
+
+import time
+
+import tensorflow as tf
+
+from casm_tf.training import hooks, strategies
+from casm_tf.training.checkpoints import Checkpoints
+
+
+def train(
+    model,
+    directory,
+    strategy,
+    schedule,
+    batch_size,
+    training_batches,
+    validation_batches,
+    pictures=dict,
+    asked=bool,
+):
+    """Train a model up to its schedule's last step, from the newest checkpoint if there is one.
+
+    Args:
+        model: a compiled `CASM` or `Pretraining`.
+        directory: a pathlib.Path that all workers see; takes the TensorBoard events and
+            `checkpoints`.
+        strategy: the `tf.distribute.Strategy` that the model was made in.
+        schedule: a `hooks.Schedule`.
+        batch_size: images a step over all replicas, a multiple of their number.
+        training_batches: (skip, part) -> endless `tf.data.Dataset` of one worker's part of each
+            batch, without the first `skip`; part is (the worker's number, how many there are).
+        validation_batches: part -> a `tf.data.Dataset` that ends, of one worker's part.
+        pictures: () -> {name: uint8 [H, W, 3]} for TensorBoard.
+        asked: () -> whether to break off a validation, write a checkpoint and stop; the same on all
+            workers.
+
+    Raises:
+        StoppedError, NotFiniteError: see hooks.py. WorkerLostError: see strategies.py.
+        OSError: the disk is full, no checkpoint can be read, or it is of another model.
+        tf.errors.OpError: a batch cannot be read.
+    """
+    writes = strategies.is_chief(strategy)
+    checkpoints = Checkpoints(model.state, directory / "checkpoints", writes=writes)
+    done = checkpoints.restore()
+    if done >= schedule.steps:
+        if writes:
+            print(f"{directory}: all {schedule.steps} steps are done")
+        return
+
+    batches = _distributed(strategy, batch_size, lambda part: training_batches(done, part))
+    validation = _distributed(strategy, batch_size, validation_batches)
+    events, finite = hooks.Events(directory, writes), hooks.Finite(checkpoints)
+    after_each_step = [
+        hooks.Remember(model),
+        finite,
+        hooks.Scalars(model, events, finite, schedule, batch_size, writes),
+        hooks.Validation(model, strategy, events, finite, schedule, validation, pictures, asked),
+        hooks.Checkpointing(checkpoints, finite, schedule, asked),
+    ]
+    with strategies.blaming_lost_workers(strategy):
+        _run(model, iter(batches), done, schedule.steps, after_each_step)
+
+
+def _run(model, batches, done, last, after_each_step):
+    run_step = tf.function(model.run_step)
+    try:
+        for hook in after_each_step:
+            hook.begin(done)
+        for number in range(done + 1, last + 1):
+            since = time.perf_counter()  # not the time of day, which may be set
+            batch = next(batches)
+            waited = time.perf_counter() - since
+            finite = run_step(batch)["finite"]
+            step = hooks.Step(number, number == last, finite, waited)
+            for hook in after_each_step:
+                hook.after(step)
+    finally:
+        for hook in after_each_step:
+            hook.end()
+
+
+def _distributed(strategy, batch_size, batches_of):
+    """The batches that `batches_of` makes for a worker's part, shared out to its replicas.
+
+    A part is (the worker's number, how many there are); `batch_size` is over all replicas.
+    """
+    options = tf.data.Options()
+    # At its end TensorFlow 2.21 may wait for a pipeline's tuning: up to a minute, longer than a
+    # scheduler's grace, or for as long as the clock was set back.
+    options.autotune.enabled = False
+
+    def of_worker(context):
+        part = (context.input_pipeline_id, context.num_input_pipelines)
+        batches = batches_of(part).with_options(options)
+        replicas = strategy.num_replicas_in_sync
+        return batches if replicas == part[1] else batches.rebatch(batch_size // replicas)
+
+    return strategy.distribute_datasets_from_function(of_worker)

@@ -1,0 +1,85 @@
+"""Where a training runs: one device, the GPUs of one machine, or several machines."""
+
+import contextlib
+import json
+import os
+
+import tensorflow as tf
+
+NAMES = ("auto", "one_device", "mirrored", "multi_worker")
+_LOST = (
+    *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
+    *(tf.errors.InternalError, tf.errors.DeadlineExceededError),
+)
+
+
+class WorkerLostError(Exception):
+    """Another worker of this training does not answer."""
+
+
+def make(name):
+    """The `tf.distribute.Strategy` of a name in `NAMES`, before TensorFlow has done anything else.
+
+    "auto" is multi_worker where TF_CONFIG names workers, mirrored where there are several GPUs,
+    one_device otherwise. Raises ValueError for a TF_CONFIG that names none, or is no JSON.
+    """
+    workers = _workers(os.environ.get("TF_CONFIG", ""))
+    if name == "multi_worker" or (name == "auto" and workers):
+        if not workers:
+            raise ValueError(
+                'multi_worker needs TF_CONFIG={"cluster": {"worker": ["host:port", ...]}, '
+                '"task": {"type": "worker", "index": 0}} in the environment'
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "mirrored" or (name == "auto" and len(tf.config.list_logical_devices("GPU")) > 1):
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes: the first worker, or the only one."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.cluster_spec().jobs or resolver.task_id == 0
+
+
+def wait_for_all(strategy):
+    """Wait until all workers are here: the first has to be the last to leave."""
+    is_any(strategy, False)
+
+
+def is_any(strategy, value):
+    """Whether `value` is true on any worker; with several all of them have to ask."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return value
+    count = strategy.run(lambda: tf.constant(float(value)))
+    return bool(strategy.reduce("sum", count, axis=None) > 0)
+
+
+@contextlib.contextmanager
+def blaming_lost_workers(strategy):
+    """Turn what TensorFlow raises where a worker of several is gone into `WorkerLostError`."""
+    try:
+        yield
+    except _LOST as error:
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise
+        lines = error.message.splitlines()
+        told = [line for line in lines if line.startswith("/job:") or "aborted by" in line]
+        raise WorkerLostError((told or lines)[0]) from error
+
+
+def _workers(text):
+    """The workers' addresses in TF_CONFIG."""
+    if not text:
+        return []
+    try:
+        config = json.loads(text)
+        workers = config.get("cluster", {}).get("worker", [])
+        task = config.get("task", {})
+        if not isinstance(workers, list) or not all(isinstance(name, str) for name in workers):
+            raise ValueError(f"workers are a list of addresses, not {workers!r}")
+        if workers and not (task["type"] == "worker" and 0 <= task["index"] < len(workers)):
+            raise ValueError(f"task {task} is none of {len(workers)} workers")
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"TF_CONFIG: {error}; found {text[:200]!r}") from error
+    return workers
