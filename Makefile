@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell python$(v) --version >/
 PY := .venv/bin/python
 
 # make test-long: the tests that take minutes each.
-.PHONY: demo run test test-long lint tensorboard clean
+.PHONY: demo run test test-long lint docs tensorboard clean
 
 demo: .venv/installed
 	$(PY) -m casm_tf.demo
@@ -25,7 +25,12 @@ lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-# Of a run that goes on while the clock is behind, the new file's name sorts before the old one's.
+# The pages in docs/ and the docstrings as a site, in site/.
+docs: .venv/installed
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	.venv/bin/mkdocs build --strict
+
+# Of a run that resumes while the clock is behind, the new file's name sorts before the old one's.
 tensorboard: .venv/installed
 	.venv/bin/tensorboard --logdir=runs --reload_multifile=true --reload_multifile_inactive_secs=-1
 
