@@ -120,6 +120,8 @@ def run_of(thinning, lambda_size=None):
             "data_dir": FLAGS.data_dir,
             "steps": FLAGS.steps,
             "lambda_size": lambda_size,
+            # The flagfile's first lambda_R would leave nothing of F's mask.
+            "first_lambda_steps": None if lambda_size is None else 0,
             # The flagfile's own thinning is L100's share of its steps.
             "thinning": None if thinning == "L100" else thinning,
         }
