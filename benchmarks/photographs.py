@@ -31,7 +31,7 @@ from casm_tf import evaluation, networks, pretrained
 from casm_tf.cli import program
 from casm_tf.data import input_pipeline
 from casm_tf.evaluation.comparison import Method
-from casm_tf.networks import archives
+from casm_tf.networks import keras_files
 
 FLAGS = flags.FLAGS
 
@@ -129,7 +129,7 @@ def run_of(thinning, lambda_size=None):
         command = [sys.executable, "-m", "casm_tf.train", *arguments]
         if subprocess.run(command, check=False).returncode:
             raise program.UserError(f"{' '.join(command)} failed")
-    return Method.of_model(archives.load_keras(run_dir / "model.keras"))
+    return Method.of_model(keras_files.load_keras(run_dir / "model.keras"))
 
 
 def shipped():

@@ -25,7 +25,6 @@ import casm_tf.host.quiet  # noqa: F401
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import flags
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -38,7 +37,7 @@ from casm_tf.data import input_pipeline
 from casm_tf.evaluation import Accuracy
 from casm_tf.host import files
 from casm_tf.thinning import Snapshots, Thinning
-from casm_tf.training import hooks, loop, run_directory
+from casm_tf.training import hooks, loop, rates, run_directory
 from casm_tf.training.pretraining import Pretraining
 
 FLAGS = flags.FLAGS
@@ -146,8 +145,10 @@ def _train_masks(directory, name, classifier, dataset, seed):
         lambda_size=_LAMBDA[name],
         masked_steps="present",
     )
+    fall = ("steps", FLAGS.steps, max(1, FLAGS.steps * 7 // 10))
     model.compile(
-        keras.optimizers.SGD(_decayed(0.03), momentum=0.9), keras.optimizers.Adam(_decayed(0.003))
+        keras.optimizers.SGD(rates.decayed(0.03, *fall), momentum=0.9),
+        keras.optimizers.Adam(rates.decayed(0.003, *fall)),
     )
     _train(model, directory, dataset, "both", seed + 1, FLAGS.steps)
     return model
@@ -165,17 +166,11 @@ def _train(model, directory, dataset, view, seed, steps):
     loop.train(
         model,
         directory,
-        tf.distribute.get_strategy(),
         hooks.Schedule(steps, validate_every=steps, checkpoint_every=steps),
         FLAGS.batch_size,
         training_batches,
         validation_batches,
     )
-
-
-def _decayed(rate):
-    boundary = max(1, FLAGS.steps * 7 // 10)
-    return keras.optimizers.schedules.PiecewiseConstantDecay([boundary], [rate, rate / 10])
 
 
 def _accuracy(classifier, dataset, view):

@@ -56,8 +56,9 @@ class CASM(keras.Model):
         clip_norm: the largest norm of the decoder's gradient.
 
     Raises:
-        ValueError: a choice is not one of these, a weight is negative, or `classifier_form` is
-            "masked" with `masked_steps` "present": there would be steps without any loss.
+        ValueError: a choice is not one of these, a weight is negative (lambda_size at step 0), or
+            `classifier_form` is "masked" with `masked_steps` "present": there would be steps
+            without any loss.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class CASM(keras.Model):
         """A step of Algorithm 1 on this replica's part of a batch (images, labels).
 
         `past` says whether the critic f' is a classifier of F^(k) or the present one. Returns
-        {"finite": 1.0 if losses, gradients and statistics are finite numbers, else 0.0}.
+        {"finite": 1.0, or 0.0 where a loss, a gradient or a statistic is NaN or above 1e19}.
         """
         images, labels = data
         replicas = tf.distribute.get_replica_context()
@@ -150,7 +151,7 @@ class CASM(keras.Model):
         # f'  <-  drawn from F^(k)
         critic = self.snapshots.draw(self.decoder_optimizer.iterations) if past else None
 
-        # Both gradients are taken at this point, before either network moves.
+        # Both gradients are those at this point: the tapes hold the weights as they are now.
         with tf.GradientTape() as classifier_tape, tf.GradientTape() as mask_tape:
             loss, score, values = self._objectives(images, labels, critic, training=True)
             loss = tf.reduce_sum(loss) / count
@@ -170,8 +171,10 @@ class CASM(keras.Model):
         gradients = [gradient / replicas.num_replicas_in_sync for gradient in gradients]
         self._apply(self.decoder_optimizer, gradients, self.mask_variables)
 
-        trained = (self.classifier, self.decoder, self.encoder)
-        numbers += networks.shared_statistics(*filter(None, trained))
+        moved = [self.decoder, self.encoder]
+        if not self.snapshots.thinning.fixed:
+            moved.append(self.classifier)
+        numbers += networks.share_statistics(*filter(None, moved))
         for name, value in values.items():
             self.averages[name].update_state(value)
         return {"finite": tf.cast(tf.math.is_finite(tf.linalg.global_norm(numbers)), tf.float32)}
@@ -281,7 +284,7 @@ class CASM(keras.Model):
             self.train_function = lambda batches: self._step_of_fit(run_step, next(batches))
 
     def _step_of_fit(self, run_step, batch):
-        if self.decoder_optimizer.iterations == 0:  # a later one was looked at when it was taken
+        if self.decoder_optimizer.iterations == 0:  # later ones were kept when they were taken
             self.remember(0)
         found = run_step(batch)
         self.remember(int(self.decoder_optimizer.iterations))

@@ -20,8 +20,7 @@ from absl import flags
 
 from casm_tf import networks
 from casm_tf.cli import limits, program
-from casm_tf.host import files
-from casm_tf.networks import archives
+from casm_tf.host import archives, files
 
 FLAGS = flags.FLAGS
 

@@ -41,7 +41,7 @@ class Thinning:
 
     @classmethod
     def named(cls, name, **changes):
-        """The paper's strategies by name: F, L, FL, and L<n> such as L100 and L1000."""
+        """The paper's thinnings by name: F, L, FL, and L<n> such as L100 and L1000."""
         if name == "F":
             return cls(fixed=True, capacity=0, probability=0.0)
         if name == "L":

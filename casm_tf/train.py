@@ -25,7 +25,7 @@ from casm_tf.host import files
 from casm_tf.report import figures
 from casm_tf.serving import servable
 from casm_tf.thinning import Snapshots, Thinning
-from casm_tf.training import hooks, loop, rates, run_directory, strategies
+from casm_tf.training import devices, hooks, loop, rates, run_directory
 from casm_tf.training.pretraining import Pretraining, warning_of_a_poor_classifier
 
 FLAGS = flags.FLAGS
@@ -50,15 +50,15 @@ def main():
     signals.stop_when_asked()
     with _blaming_what_happens(dataset, strategy):
         training_of = (classifier, decoder, pretrains, thinning, dataset, strategy, run_dir)
-        if strategies.is_chief(strategy):
+        if devices.is_chief(strategy):
             _run_as_chief(run_dir, dataset, training_of)
         else:
             _run(*training_of)
-        strategies.wait_for_all(strategy)
+        devices.wait_for_all(strategy)
 
 
 def _checked_thinning(run_dir):
-    """The `Thinning`, once all flags that are about each other have been looked at."""
+    """Refuse flags that contradict each other or the run; the `Thinning`."""
     with program.blaming("run_dir"):
         run_directory.check_same(run_dir, _flags_in_force(), _CHANGEABLE)
     if FLAGS.classifier_form == "masked" and FLAGS.masked_steps == "present":
@@ -78,7 +78,7 @@ def _checked_thinning(run_dir):
 
 def _strategy():
     with program.blaming("strategy"):
-        strategy = strategies.make(FLAGS.strategy)  # before anything that TensorFlow does
+        strategy = devices.make(FLAGS.strategy)  # before anything that TensorFlow does
     replicas = strategy.num_replicas_in_sync
     if FLAGS.batch_size % replicas:
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} images for {replicas} replicas")
@@ -140,8 +140,8 @@ def _blaming_what_happens(dataset, strategy):
             yield
     except hooks.StoppedError as error:
         print(f"{error}; the same command resumes there")
-        strategies.wait_for_all(strategy)
-    except strategies.WorkerLostError as error:
+        devices.wait_for_all(strategy)
+    except devices.WorkerLostError as error:
         raise program.UserError(
             f"--strategy: another worker does not answer ({error}); start all workers again, and "
             "the training resumes from its last checkpoint"
@@ -194,7 +194,7 @@ def _run(classifier, decoder, pretrains, thinning, dataset, strategy, run_dir):
     else:
         if pretrains != "nothing":
             _pretrain(classifier, dataset, strategy, run_dir, head_only=pretrains == "head")
-        if strategies.is_chief(strategy):
+        if devices.is_chief(strategy):
             size = 4 * classifier.count_params() + 4096 * len(classifier.variables)
             with files.replacing(first) as path:
                 files.check_room(run_dir, size)
@@ -282,20 +282,26 @@ def _train(model, dataset, strategy, directory, steps, seed, pictures=dict):
         return batches.map(lambda batch: (batch["images"], batch["labels"]))
 
     def asked():
-        return strategies.is_any(strategy, signals.is_asked())
+        return devices.is_any(strategy, signals.is_asked())
 
     schedule = hooks.Schedule(
         steps, validate_every=FLAGS.validate_every, checkpoint_every=FLAGS.checkpoint_every
     )
-    batches = (training_batches, validation_batches)
     try:
         loop.train(
-            *(model, directory, strategy, schedule, FLAGS.batch_size, *batches, pictures, asked)
+            model,
+            directory,
+            schedule,
+            FLAGS.batch_size,
+            training_batches,
+            validation_batches,
+            pictures=pictures,
+            asked=asked,
         )
     except hooks.NotFiniteError as error:
         path = directory / "not_finite.txt"
         [names] = input_pipeline.names_of_batches(*data, range(error.step, error.step + 1))
-        if strategies.is_chief(strategy):
+        if devices.is_chief(strategy):
             with files.replacing(path) as unfinished:
                 unfinished.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         raise program.UserError(

@@ -26,7 +26,7 @@ from casm_tf.data import crops, damage, input_pipeline
 from casm_tf.evaluation import other_classifiers
 from casm_tf.evaluation.comparison import COMPARED, Comparison, Method
 from casm_tf.host import files
-from casm_tf.networks import archives
+from casm_tf.networks import keras_files
 from casm_tf.report import figures, page, terminal_table
 from casm_tf.training import run_directory
 from components import blessing, examples
@@ -183,7 +183,7 @@ def main():
 
 def _mask_model(run_dir, dataset):
     """A run's model.keras. Raises ValueError where it is for other images or classes."""
-    model = archives.load_keras(pathlib.Path(run_dir) / "model.keras")
+    model = keras_files.load_keras(pathlib.Path(run_dir) / "model.keras")
     if not isinstance(model.output, dict) or not {"mask", "logits"} <= set(model.output):
         raise ValueError(f"{run_dir}/model.keras is no mask model of casm_tf.train")
     found = model.input_shape[1], model.output["logits"].shape[1]

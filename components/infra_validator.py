@@ -27,7 +27,7 @@ from absl import flags
 from casm_tf.cli import limits, program
 from casm_tf.data import damage, input_pipeline
 from casm_tf.host import files
-from casm_tf.networks import archives
+from casm_tf.networks import keras_files
 from casm_tf.serving import export
 from casm_tf.training import run_directory
 from components import blessing, examples
@@ -65,7 +65,7 @@ def main():
             files.check_writable(FLAGS[name].value)
     with program.blaming("run_dir"):
         run = run_directory.read(run_dir)
-        model = archives.load_keras(run_dir / "model.keras")
+        model = keras_files.load_keras(run_dir / "model.keras")
     metrics = {}
     if FLAGS.evaluation:
         with program.blaming("evaluation"):

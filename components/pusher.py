@@ -21,7 +21,7 @@ from absl import flags
 from casm_tf.cli import limits, program
 from casm_tf.data import input_pipeline
 from casm_tf.host import files
-from casm_tf.networks import archives
+from casm_tf.networks import keras_files
 from casm_tf.serving import export, server_config
 from casm_tf.training import run_directory
 from components import blessing
@@ -97,7 +97,7 @@ def main():
 def _export(run_dir, directory):
     with program.blaming("run_dir"):
         run = run_directory.read(run_dir)
-        model = archives.load_keras(run_dir / "model.keras")
+        model = keras_files.load_keras(run_dir / "model.keras")
         was_scored = (run_dir / "evaluation.json").exists()
         metrics = blessing.metrics_of(run_dir) if was_scored else {}
     with program.blaming("data_dir"):

@@ -16,7 +16,7 @@ from casm_tf.training.checkpoints import Checkpoints
 def state(value):
     """Two variables that are full of a number."""
     weights = tf.Variable(tf.fill((3, 2), float(value)))
-    return {"classifier": [weights], "refused": [tf.Variable(value, dtype=tf.int64)]}
+    return {"classifier": [weights], "step": [tf.Variable(value, dtype=tf.int64)]}
 
 
 def values(variables):

@@ -42,7 +42,6 @@ def train(model, directory, wrong, strategy=None, **options):
     loop.train(
         model,
         directory,
-        strategy or tf.distribute.get_strategy(),
         hooks.Schedule(8, **options),
         8,
         lambda skip, part: batches.skip(skip),

@@ -18,8 +18,7 @@ from PIL import Image
 
 from casm_tf.cli import limits, picture_files
 from casm_tf.data import annotations, image_folder
-from casm_tf.host import files
-from casm_tf.networks import archives
+from casm_tf.host import archives, files
 
 ROOT = pathlib.Path(__file__).parent.parent
 

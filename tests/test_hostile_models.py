@@ -16,7 +16,8 @@ import pytest
 
 from casm_tf import convert, networks
 from casm_tf.evaluation import other_classifiers
-from casm_tf.networks import archives
+from casm_tf.host import archives
+from casm_tf.networks import keras_files
 from casm_tf.serving import mask_model
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -83,7 +84,7 @@ def test_hostile_keras_files_are_refused_by_name(make, tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_BYTES", 3_000_000)
     path = tmp_path / "model.keras"
     make(path)
-    for load in (archives.load_keras, lambda path: other_classifiers.load(str(path), None)):
+    for load in (keras_files.load_keras, lambda path: other_classifiers.load(str(path), None)):
         with pytest.raises(ValueError, match=rf"model\.keras {HOSTILE_MODELS[make]}[^\n]*$"):
             load(path)
     assert not list(tmp_path.parent.rglob("hacked"))

@@ -121,7 +121,6 @@ def test_a_signal_breaks_off_a_validation(tmp_path):
             loop.train(
                 test_casm.make("L"),
                 tmp_path,
-                tf.distribute.get_strategy(),
                 hooks.Schedule(9, validate_every=2, checkpoint_every=9),
                 8,
                 lambda skip, part: batches,

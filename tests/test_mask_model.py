@@ -12,6 +12,7 @@ import tensorflow as tf
 import trees
 from PIL import Image
 
+import casm_tf
 from casm_tf import MaskModel, networks, pretrained
 from casm_tf.data import pictures
 from casm_tf.serving import export, masks
@@ -50,6 +51,19 @@ def test_nothing_is_imported_before_it_is_used(exported):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+def test_extract_starts_without_keras():
+    code = "import sys, casm_tf.extract; assert not {'keras', 'sklearn'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_package_offers_what_the_library_is_about():
+    assert {"CASM", "MaskModel", "Snapshots", "Thinning"} == set(casm_tf.__all__)
+    assert casm_tf.Thinning.named("L100").every == 100
+    with pytest.raises(AttributeError, match="no attribute 'Mask'"):
+        casm_tf.Mask  # noqa: B018
 
 
 def test_one_picture_gives_a_mask_and_a_list_a_list(model, tmp_path):

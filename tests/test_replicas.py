@@ -53,7 +53,6 @@ def trained(directory, name, strategy, synchronized=True, classifier_rate=0.05):
     loop.train(
         model,
         directory,
-        strategy,
         hooks.Schedule(10),
         8,
         training_batches,
@@ -143,7 +142,6 @@ def test_two_replicas_train_to_the_end_and_hold_the_same(two_replicas, tmp_path)
     loop.train(
         model,
         tmp_path,
-        two_replicas,
         hooks.Schedule(4, validate_every=2, checkpoint_every=2),
         8,
         lambda skip, part: batches.skip(skip),

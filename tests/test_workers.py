@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from test_programs import ROOT, SMALL
 
-from casm_tf.training import strategies
+from casm_tf.training import devices
 
 
 @contextlib.contextmanager
@@ -126,9 +126,9 @@ def test_a_killed_worker_ends_the_others_and_all_go_on_from_the_checkpoint(
 def test_what_names_no_workers_is_refused(text, found, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match=found):
-        strategies.make("multi_worker")
+        devices.make("multi_worker")
 
 
 def test_one_process_is_its_own_chief(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert strategies.is_chief(strategies.make("auto"))
+    assert devices.is_chief(devices.make("auto"))

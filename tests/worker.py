@@ -10,10 +10,10 @@ import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
-from casm_tf.training import strategies
+from casm_tf.training import devices
 
 if __name__ == "__main__":
-    strategy = strategies.make("auto")  # before anything that TensorFlow does
+    strategy = devices.make("auto")  # before anything that TensorFlow does
 
     import test_casm
     import test_replicas
@@ -22,4 +22,4 @@ if __name__ == "__main__":
 
     networks.RESNETS["tiny"] = test_casm.TINY
     test_replicas.trained(pathlib.Path(sys.argv[1]), sys.argv[2], strategy)
-    strategies.wait_for_all(strategy)
+    devices.wait_for_all(strategy)

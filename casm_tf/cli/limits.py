@@ -8,7 +8,7 @@ from absl import flags
 from PIL import Image
 
 from casm_tf.data import annotations
-from casm_tf.networks import archives
+from casm_tf.host import archives
 
 FLAGS = flags.FLAGS
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 from absl import flags
 
 from casm_tf import networks
-from casm_tf.training import strategies
+from casm_tf.training import devices
 
 _LARGEST = 2**31 - 1  # of what counts or is a shape
 
@@ -230,7 +230,7 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "strategy",
     "auto",
-    strategies.NAMES,
+    devices.NAMES,
     "How the step is distributed: over the GPUs of this machine (mirrored), or over the machines "
     "that TF_CONFIG names (multi_worker); auto takes what there is.",
 )
@@ -254,7 +254,7 @@ flags.DEFINE_boolean(
 flags.DEFINE_boolean(
     "xla",
     False,
-    "Compile the step with XLA: for accelerators. On CPUs it is slower, "
+    "Compile the alternation's step with XLA: for accelerators. On CPUs it is slower, "
     "and fails with mixed_bfloat16.",
 )
 flags.DEFINE_enum(

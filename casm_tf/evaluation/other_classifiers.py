@@ -15,7 +15,7 @@ import numpy as np
 from casm_tf import networks, objectives
 from casm_tf.evaluation.inpainting import inpainted
 from casm_tf.evaluation.localization import binarize
-from casm_tf.networks import archives
+from casm_tf.networks import keras_files
 
 _FORMS = "ARCHITECTURE:FILE, keras.applications.NAME:FILE or a .keras file"
 
@@ -122,7 +122,7 @@ def _logits(model):
 
 def _saved(path, dataset):
     """The model of a .keras file, if it is one for images and classes like the data set's."""
-    model = archives.load_keras(path)
+    model = keras_files.load_keras(path)
     shape = list(getattr(getattr(model, "input", None), "shape", ()))[1:]
     size = dataset.image_size
     if len(shape) != 3 or any(

@@ -27,7 +27,7 @@ __all__ = [
     "map_shapes",
     "mask_model",
     "normalisation",
-    "shared_statistics",
+    "share_statistics",
     "synchronize_batch_normalization",
 ]
 
@@ -128,10 +128,10 @@ def synchronize_batch_normalization(model):
             layer.synchronized = True
 
 
-def shared_statistics(*networks):
-    """BatchNorm's moving statistics, a list of tensors; to be called in a strategy's replica.
+def share_statistics(*networks):
+    """Set BatchNorm's moving statistics to the replicas' mean, as each has seen its own images.
 
-    Every replica has seen images of its own: from here on all of them hold the mean.
+    To be called in a replica; returns them, a list of tensors.
     """
     replicas = tf.distribute.get_replica_context()
     variables = [x for network in networks for x in network.non_trainable_variables]

@@ -1,4 +1,4 @@
-"""The networks' own layers: batch normalization, the stem's and the decoder's convolutions."""
+"""The networks' own layers: batch normalization, convolutions, upsampling, smoothing."""
 
 import keras
 import numpy as np

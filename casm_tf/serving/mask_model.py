@@ -188,12 +188,12 @@ def _open_run(run_dir, image_size):
         import keras  # noqa: F401
     from casm_tf import networks
     from casm_tf.data import input_pipeline
-    from casm_tf.networks import archives
+    from casm_tf.networks import keras_files
     from casm_tf.serving import servable
     from casm_tf.training import run_directory
 
     run = run_directory.read(run_dir)
-    model = archives.load_keras(run_dir / "model.keras")
+    model = keras_files.load_keras(run_dir / "model.keras")
     # Its data set may be gone by now; most of the networks do not depend on it.
     normalisation = networks.normalisation(run["flags"]["classifier"])
     if normalisation is None:

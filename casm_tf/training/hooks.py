@@ -10,7 +10,7 @@ from tqdm import tqdm
 from casm_tf.host import files
 
 _ROOM = 2**20  # bytes that scalars and pictures may take until the disk is looked at again
-_ESTIMATED_AFTER = 20  # steps, it is said how long the training will take
+_ESTIMATED_AFTER = 20  # After so many steps it is said how long the training will take.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +38,14 @@ class Step:
         number: from 1.
         last: whether it was the last one.
         finite: a float32 tensor, 1.0 where every loss and gradient on all replicas was finite.
+        since: when it began, by time.perf_counter().
         waited: seconds for its batch.
     """
 
     number: int
     last: bool
     finite: tf.Tensor
+    since: float
     waited: float
 
 
@@ -55,7 +57,7 @@ class NotFiniteError(Exception):
     """A loss, a gradient or a validation's average was NaN or infinite.
 
     Attributes:
-        step: the first step of which that is known.
+        step: the first step that is known to be so.
     """
 
     def __init__(self, step, found, checkpoint):
@@ -67,7 +69,7 @@ class Hook:
     """Is called after every step, and before the first and after the last of a process."""
 
     def begin(self, done):
-        """Before the first step; `done` are the steps that other processes took."""
+        """Before the first step; `done` is how many were taken before this process."""
 
     def after(self, step):
         """After a `Step`, outside of `strategy.run`."""
@@ -119,18 +121,20 @@ class Events:
     """TensorBoard's file in a directory, made when it is first written to."""
 
     def __init__(self, directory, writes):
-        self.directory = directory
-        self._writer = None if writes else tf.summary.create_noop_writer()
+        self.directory, self.writes = directory, writes
+        self._writer = None
 
-    def write(self, step, scalars, pictures=None):
-        """{name: number} and {name: uint8 [H, W, 3]}. Raises OSError where the disk is full."""
+    def write(self, step, scalars, pictures=dict):
+        """{name: number}, and () -> {name: uint8 [H, W, 3]}; OSError where the disk is full."""
+        if not self.writes:
+            return
         files.check_room(self.directory, _ROOM)
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(str(self.directory))
         with self._writer.as_default(step=step):
             for name, value in scalars.items():
                 tf.summary.scalar(name, value)
-            for name, picture in (pictures or {}).items():
+            for name, picture in pictures().items():
                 tf.summary.image(name, picture[None])
 
     def close(self):
@@ -143,7 +147,7 @@ class Scalars(Hook):
 
     def __init__(self, model, events, finite, schedule, batch_size, shows):
         self.model, self.events, self.finite = model, events, finite
-        self.every, self.batch_size = schedule.scalars_every, batch_size
+        self.schedule, self.batch_size = schedule, batch_size
         self.bar = {"total": schedule.steps, "desc": events.directory.name, "disable": not shows}
 
     def begin(self, done):
@@ -152,14 +156,18 @@ class Scalars(Hook):
         self.progress = tqdm(initial=done, unit="step", mininterval=1, **self.bar)
         self.first, self.begun = done + 1, None
         self.model.reset_metrics()
-        self._restart()
+        self.steps, self.waited = 0, 0.0
 
     def after(self, step):
         self.progress.update()
+        if self.steps == 0:
+            self.since = step.since  # What was done between two steps does not count.
         self.steps += 1
         self.waited += step.waited
         self._estimate(step.number)
-        if not step.last and step.number % self.every:
+        # Before a validation too, as it takes the same averages.
+        dues = (self.schedule.scalars_every, self.schedule.validate_every)
+        if not step.last and all(step.number % every for every in dues):
             return
         self.finite.check()
         averages = self.model.get_metrics_result()
@@ -173,15 +181,12 @@ class Scalars(Hook):
         shown = {x: f"{averages[x]:.3f}" for x in ("accuracy", "mask_mean") if x in averages}
         self.progress.set_postfix({"images/s": f"{speed:.0f}"} | shown)
         self.model.reset_metrics()
-        self._restart()
+        self.steps, self.waited = 0, 0.0
 
     def end(self):
         if hasattr(self, "progress"):
             self.progress.close()
         self.events.close()
-
-    def _restart(self):
-        self.steps, self.waited, self.since = 0, 0.0, time.perf_counter()
 
     def _estimate(self, number):
         if number == self.first:
@@ -198,11 +203,12 @@ class Scalars(Hook):
 class Validation(Hook):
     """Averages over the validation split, and pictures, to TensorBoard."""
 
-    def __init__(self, model, strategy, events, finite, schedule, batches, pictures, asked):
+    def __init__(self, model, events, finite, schedule, batches, pictures, asked):
         self.model, self.events, self.finite = model, events, finite
         self.every = schedule.validate_every
         self.batches, self.pictures, self.asked = batches, pictures, asked
-        self.run_test = tf.function(lambda batch: strategy.run(model.test_step, (batch,)))
+        run = model.distribute_strategy.run
+        self.run_test = tf.function(lambda batch: run(model.test_step, (batch,)))
 
     def after(self, step):
         if not step.last and step.number % self.every:
@@ -218,7 +224,7 @@ class Validation(Hook):
                 found = f"after step {step.number} a loss or a mask is NaN or infinite"
                 self.finite.fail(step.number, found)
             scalars = {f"validation/{name}": value for name, value in averages.items()}
-            self.events.write(step.number, scalars, self.pictures())
+            self.events.write(step.number, scalars, self.pictures)
         self.model.reset_metrics()
 
 

@@ -4,14 +4,13 @@ import time
 
 import tensorflow as tf
 
-from casm_tf.training import hooks, strategies
+from casm_tf.training import devices, hooks
 from casm_tf.training.checkpoints import Checkpoints
 
 
 def train(
     model,
     directory,
-    strategy,
     schedule,
     batch_size,
     training_batches,
@@ -25,7 +24,6 @@ def train(
         model: a compiled `CASM` or `Pretraining`.
         directory: a pathlib.Path that all workers see; takes the TensorBoard events and
             `checkpoints`.
-        strategy: the `tf.distribute.Strategy` that the model was made in.
         schedule: a `hooks.Schedule`.
         batch_size: images a step over all replicas, a multiple of their number.
         training_batches: (skip, part) -> endless `tf.data.Dataset` of one worker's part of each
@@ -36,11 +34,12 @@ def train(
             workers.
 
     Raises:
-        StoppedError, NotFiniteError: see hooks.py. WorkerLostError: see strategies.py.
+        StoppedError, NotFiniteError: see hooks.py. WorkerLostError: see devices.py.
         OSError: the disk is full, no checkpoint can be read, or it is of another model.
         tf.errors.OpError: a batch cannot be read.
     """
-    writes = strategies.is_chief(strategy)
+    strategy = model.distribute_strategy
+    writes = devices.is_chief(strategy)
     checkpoints = Checkpoints(model.state, directory / "checkpoints", writes=writes)
     done = checkpoints.restore()
     if done >= schedule.steps:
@@ -55,10 +54,10 @@ def train(
         hooks.Remember(model),
         finite,
         hooks.Scalars(model, events, finite, schedule, batch_size, writes),
-        hooks.Validation(model, strategy, events, finite, schedule, validation, pictures, asked),
+        hooks.Validation(model, events, finite, schedule, validation, pictures, asked),
         hooks.Checkpointing(checkpoints, finite, schedule, asked),
     ]
-    with strategies.blaming_lost_workers(strategy):
+    with devices.blaming_lost_workers(strategy):
         _run(model, iter(batches), done, schedule.steps, after_each_step)
 
 
@@ -72,7 +71,7 @@ def _run(model, batches, done, last, after_each_step):
             batch = next(batches)
             waited = time.perf_counter() - since
             finite = run_step(batch)["finite"]
-            step = hooks.Step(number, number == last, finite, waited)
+            step = hooks.Step(number, number == last, finite, since, waited)
             for hook in after_each_step:
                 hook.after(step)
     finally:

@@ -45,7 +45,7 @@ class Pretraining(keras.Model):
         self.classifier_optimizer.apply(gradients, self.trained_variables)
         for name, value in values.items():
             self.averages[name].update_state(value)
-        statistics = networks.shared_statistics(self.classifier)
+        statistics = networks.share_statistics(self.classifier)
         norm = tf.linalg.global_norm([loss, *gradients, *statistics])
         return {"finite": tf.cast(tf.math.is_finite(norm), tf.float32)}
 

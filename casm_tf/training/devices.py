@@ -1,6 +1,7 @@
 """Where a training runs: one device, the GPUs of one machine, or several machines."""
 
 import contextlib
+import functools
 import json
 import os
 
@@ -51,8 +52,13 @@ def is_any(strategy, value):
     """Whether `value` is true on any worker; with several all of them have to ask."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return value
-    count = strategy.run(lambda: tf.constant(float(value)))
-    return bool(strategy.reduce("sum", count, axis=None) > 0)
+    return bool(_sum_over_workers(strategy)(tf.constant(float(value))) > 0)
+
+
+@functools.cache
+def _sum_over_workers(strategy):
+    # Outside of a tf.function TensorFlow warns of what a collective costs.
+    return tf.function(lambda x: strategy.reduce("sum", strategy.run(tf.identity, (x,)), axis=None))
 
 
 @contextlib.contextmanager

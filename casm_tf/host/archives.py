@@ -10,29 +10,6 @@ import zipfile
 MAX_BYTES = 2**32  # that a file may unpack to; programs set it by --max_model_bytes
 
 
-def load_keras(path):
-    """The model of a .keras file, not compiled.
-
-    Raises ValueError for a file that is not whole, has code in it, has entries that would lie
-    outside of it or unpacks to more than MAX_BYTES; OSError for one that is not there.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    check_zip(path)
-    # Not above: cli/limits.py is also of programs that need no Keras, a second to import.
-    import keras
-
-    import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
-
-    try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises what the file's contents lead it to.
-        if "code execution" in str(error):
-            raise ValueError(f"{path} has code in it, as of a Lambda layer") from error
-        raise ValueError(f"{path} is not a whole model in Keras's format") from error
-
-
 def check_zip(path):
     """Raise ValueError for a zip file that `load_keras` refuses before it is read."""
     if not zipfile.is_zipfile(path):
