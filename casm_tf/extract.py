@@ -38,7 +38,9 @@ with imports.without("keras"):  # which no exported model needs: half a second
 # isort: split
 
 from absl import flags
+from PIL import PngImagePlugin
 
+from casm_tf import pretrained
 from casm_tf.cli import limits, picture_files, program
 from casm_tf.host import files
 from casm_tf.serving import masks
@@ -61,11 +63,14 @@ def main(arguments):
     with program.blaming("output"):
         files.check_writable(output)
     chosen = [(path, output / target) for path, target in chosen]
-    left = [pair for pair in chosen if FLAGS.overwrite or not picture_files.is_made(*pair)]
+    made_by = picture_files.maker(
+        FLAGS.model or pretrained.MODEL, (FLAGS.image_size, bool(FLAGS.refine))
+    )
+    left = [x for x in chosen if FLAGS.overwrite or not picture_files.is_made(*x, made_by)]
     if len(left) < len(chosen):
         passed = len(chosen) - len(left)
         print(f"passed over {passed} that are made already (--overwrite)", file=sys.stderr)
-    unreadable = _extract(_open_model(), left) if left else 0
+    unreadable = _extract(_open_model(), left, made_by) if left else 0
     written = len(left) - unreadable
     print(f"made  a mask, an overlay and a cut-out of {written} in {output}", file=sys.stderr)
     if unreadable:
@@ -74,8 +79,10 @@ def main(arguments):
     return 1 if unreadable else None
 
 
-def write(mask, target):
+def write(mask, target, made_by=""):
     """Write the files of a `masks.Mask`, `target` with an ending each; their paths by name.
+
+    The mask's has `made_by` in it, by which a later call knows it.
 
     Of a picture nothing but itself is in memory at its full size and depth. Raises ValueError for a
     picture that cannot be read, OSError where one cannot write.
@@ -85,7 +92,9 @@ def write(mask, target):
         image, opacity = mask.picture(), mask.opacity()
         target.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(paths["mask"]) as unfinished:
-            opacity.save(unfinished)
+            text = PngImagePlugin.PngInfo()
+            text.add_text(picture_files.MADE_BY, made_by)
+            opacity.save(unfinished, pnginfo=text)
         with files.replacing(paths["overlay"]) as unfinished:
             masks.overlaid(image, opacity, mask.box).save(unfinished, quality=90)
         image.putalpha(opacity)  # in place
@@ -112,7 +121,7 @@ def _open_model():
     return model
 
 
-def _extract(model, chosen):
+def _extract(model, chosen, made_by):
     """Make the files of (path, target) pairs; returns how many pictures could not be read.
 
     Pictures are read and written in threads, beside the network's forward passes: while a batch is
@@ -162,7 +171,9 @@ def _extract(model, chosen):
             writing = [
                 (
                     pair,
-                    pool.submit(_made, pair, one if isinstance(one, ValueError) else next(found)),
+                    pool.submit(
+                        _made, pair, one if isinstance(one, ValueError) else next(found), made_by
+                    ),
                 )
                 for pair, one in zip(batch, seen, strict=True)
             ]
@@ -178,7 +189,7 @@ def _read(model, path):
         return error
 
 
-def _made(pair, found):
+def _made(pair, found, made_by):
     """Write a picture's files; what is printed of them. `found` is a mask or `_read`'s error."""
     if isinstance(found, ValueError):
         raise found
@@ -190,7 +201,7 @@ def _made(pair, found):
         "box": found.box,
         "label": found.label,
         "probability": found.probability,
-        **write(found.refined() if FLAGS.refine else found, target),
+        **write(found.refined() if FLAGS.refine else found, target, made_by),
     }
 
 

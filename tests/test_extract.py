@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -163,6 +164,19 @@ def test_a_call_that_was_broken_off_goes_on(exported, tmp_path):
         call(*arguments, "--overwrite", cwd=tmp_path).stdout
         == call(*arguments, "--overwrite", cwd=tmp_path).stdout
     )
+
+
+def test_masks_of_another_model_or_of_other_flags_are_made_anew(exported, tmp_path):
+    trees.write(tmp_path / "in" / "a.png", trees.picture(0))
+    arguments = ("in", f"--model={exported}")
+    assert call(*arguments, cwd=tmp_path).stdout != ""
+    assert call(*arguments, "--refine", cwd=tmp_path).stdout != ""
+    assert call(*arguments, "--refine", cwd=tmp_path).stdout == ""
+    shutil.copytree(exported, tmp_path / "other")
+    assert call("in", "--model=other", "--refine", cwd=tmp_path).stdout != ""
+    missing = call("in", "--model=none", "--refine", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("extract: --model: ")
 
 
 def test_pictures_of_every_kind_through_the_program(exported, tmp_path):

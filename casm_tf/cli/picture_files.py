@@ -1,10 +1,14 @@
 """The pictures that casm_tf.extract is called with, and the files it makes of each."""
 
 import collections
+import hashlib
 import pathlib
+
+from PIL import Image
 
 from casm_tf.data import pictures
 
+MADE_BY = "made_by"  # in a mask's PNG
 ENDINGS = {"mask": ".mask.png", "overlay": ".overlay.jpg", "cutout": ".cutout.png"}
 
 
@@ -45,13 +49,26 @@ def outputs(target):
     return {name: target.with_name(target.name + ending) for name, ending in ENDINGS.items()}
 
 
-def is_made(path, target):
-    """Whether a picture's three files are there and newer than it."""
+def is_made(path, target, made_by):
+    """Whether a picture's three files are there, newer than it and `made_by` the same."""
+    paths = outputs(target)
     try:
-        oldest = min(output.stat().st_mtime_ns for output in outputs(target).values())
-        return oldest > path.stat().st_mtime_ns
-    except FileNotFoundError:
+        oldest = min(output.stat().st_mtime_ns for output in paths.values())
+        with Image.open(paths["mask"]) as mask:
+            return oldest > path.stat().st_mtime_ns and mask.info.get(MADE_BY) == made_by
+    except OSError:  # there is none, or it is no picture
         return False
+
+
+def maker(model, settings):
+    """What a mask was made by, a short digest: the model, as it is now, and other settings.
+
+    `model` is a directory or a server's address.
+    """
+    found = [pathlib.Path(model) / name for name in ("model.keras", "saved_model.pb")]
+    version = [file.stat().st_mtime_ns for file in found if file.exists()]
+    place = str(pathlib.Path(model).resolve()) if version else str(model)
+    return hashlib.sha256(repr((place, version, settings)).encode()).hexdigest()[:16]
 
 
 def _named(argument):
