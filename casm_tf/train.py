@@ -112,15 +112,14 @@ def _networks(dataset, strategy):
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(FLAGS.seed)
     keras.mixed_precision.set_global_policy(FLAGS.precision)
-    with strategy.scope(), program.blaming("image_size or --smoothing"):
-        classifier = networks.classifier(FLAGS.classifier, dataset.image_size, len(dataset.labels))
-        decoder = networks.decoder(
-            networks.map_shapes(classifier),
-            dataset.image_size,
-            FLAGS.decoder_channels,
-            FLAGS.upsampling,
-            FLAGS.smoothing,
-        )
+    with strategy.scope():
+        with program.blaming("image_size"):
+            classifier = networks.classifier(
+                FLAGS.classifier, dataset.image_size, len(dataset.labels)
+            )
+        shape = (dataset.image_size, FLAGS.decoder_channels, FLAGS.upsampling, FLAGS.smoothing)
+        with program.blaming("smoothing"):
+            decoder = networks.decoder(networks.map_shapes(classifier), *shape)
     if FLAGS.synchronized_batch_normalization:
         networks.synchronize_batch_normalization(classifier)
         networks.synchronize_batch_normalization(decoder)

@@ -67,7 +67,7 @@ def test_two_hundred_combinations_do(tmp_path):
 
 
 def test_every_flag_is_drawn_right_and_wrong():
-    source = (ROOT / "casm_tf" / "train_flags.py").read_text()
+    source = (ROOT / "casm_tf" / "cli" / "train_flags.py").read_text()
     flags = set(re.findall(r'^flags\.DEFINE_\w+\(\s*"(\w+)"', source, re.MULTILINE))
     assert len(flags) > 40
     assert flags <= set(WRONG)

@@ -48,8 +48,8 @@ def blaming_memory(name, *others):
     except tf.errors.ResourceExhaustedError as error:
         shape = re.search(r"shape\[[\d,]*\]", error.message)
         raise UserError(
-            f"--{name}: too little memory{f' for a tensor of {shape[0]}' if shape else ''}; lower "
-            f"it, or one of --{', --'.join(others)}"
+            f"--{name}: too little memory{f' for a tensor of {shape[0]}' if shape else ''}; "
+            f"lower it, or --{' or --'.join(others)}"
         ) from error
 
 
