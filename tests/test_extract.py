@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import trees
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from casm_tf import extract
 from casm_tf.cli import picture_files
@@ -177,6 +177,27 @@ def test_masks_of_another_model_or_of_other_flags_are_made_anew(exported, tmp_pa
     missing = call("in", "--model=none", "--refine", cwd=tmp_path)
     assert missing.returncode == 2
     assert missing.stderr.startswith("extract: --model: ")
+
+
+@pytest.mark.parametrize("harm", ["cut", "too large"])
+def test_a_mask_that_cannot_be_read_is_not_taken_for_made(harm, tmp_path, monkeypatch):
+    trees.write(tmp_path / "a.png", trees.picture(0))
+    os.utime(tmp_path / "a.png", (1, 1))  # older than what is made of it
+    target = tmp_path / "masks" / "a"
+    target.parent.mkdir()
+    paths = picture_files.outputs(target)
+    for path in paths.values():
+        path.write_bytes(b"")
+    text = PngImagePlugin.PngInfo()
+    text.add_text(picture_files.MADE_BY, "this")
+    Image.new("L", (40, 40)).save(paths["mask"], pnginfo=text)
+    assert picture_files.is_made(tmp_path / "a.png", target, "this")
+    assert not picture_files.is_made(tmp_path / "a.png", target, "that")
+    if harm == "cut":
+        paths["mask"].write_bytes(paths["mask"].read_bytes()[:20])
+    else:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
+    assert not picture_files.is_made(tmp_path / "a.png", target, "this")
 
 
 def test_pictures_of_every_kind_through_the_program(exported, tmp_path):

@@ -56,7 +56,8 @@ def is_made(path, target, made_by):
         oldest = min(output.stat().st_mtime_ns for output in paths.values())
         with Image.open(paths["mask"]) as mask:
             return oldest > path.stat().st_mtime_ns and mask.info.get(MADE_BY) == made_by
-    except OSError:  # there is none, or it is no picture
+    # There is none, it is no picture, or it is larger than is read now.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 
 
