@@ -135,8 +135,8 @@ def _measured(devices):
 
         def on_replica(batch):
             with tf.GradientTape() as classifier_tape, tf.GradientTape() as mask_tape:
-                loss, score, _ = model._objectives(*batch, drawn, training=True)
-                loss, score = tf.reduce_sum(loss), tf.reduce_sum(score)
+                values = model._objectives(*batch, training=True, past=drawn)
+                loss, score = (tf.reduce_sum(values[x]) for x in ("classifier_loss", "score"))
             return (
                 classifier_tape.gradient(loss, model.classifier_variables),
                 mask_tape.gradient(score, model.mask_variables),

@@ -167,9 +167,7 @@ def _train(model, directory, dataset, view, seed, steps):
         model,
         directory,
         hooks.Schedule(steps, validate_every=steps, checkpoint_every=steps),
-        FLAGS.batch_size,
-        training_batches,
-        validation_batches,
+        loop.Batches(FLAGS.batch_size, training_batches, validation_batches),
     )
 
 

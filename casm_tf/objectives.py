@@ -80,6 +80,18 @@ def l1_size(masks):
     return -mean_mask(masks)
 
 
+def evidence(masked_logits, labels, clean_right, score="entropy"):
+    """What the critic is unsure of: `entropy_score`, or with "classification" that score."""
+    if score == "entropy":
+        return entropy_score(masked_logits, clean_right)
+    return classification_score(masked_logits, labels)
+
+
+def size(masks, clean_right, masked_right, form="adaptive"):
+    """The size term R(m): `adaptive_size`, or with "l1" that of eq. (7)."""
+    return adaptive_size(masks, clean_right, masked_right) if form == "adaptive" else l1_size(masks)
+
+
 def mean_mask(masks):
     """The share of the image that a mask covers, 0 to 1."""
     return tf.reduce_mean(masks, axis=(1, 2, 3))

@@ -133,7 +133,7 @@ def test_no_gradient_of_the_score_reaches_the_classifier_through_the_maps(separa
     model = make(ALWAYS_PAST, separate=separate)
     model.snapshots.store(model.classifier)
     with tf.GradientTape() as tape:
-        _, score, _ = model._objectives(*BATCH, past=model.snapshots.draw(0), training=True)
+        score = model._objectives(*BATCH, training=True, past=model.snapshots.draw(0))["score"]
     gradients = tape.gradient(score, model.classifier.trainable_variables)
     assert all(gradient is None for gradient in gradients)
 

@@ -43,9 +43,7 @@ def train(model, directory, wrong, strategy=None, **options):
         model,
         directory,
         hooks.Schedule(8, **options),
-        8,
-        lambda skip, part: batches.skip(skip),
-        lambda part: batches.take(1),
+        loop.Batches(8, lambda skip, part: batches.skip(skip), lambda part: batches.take(1)),
     )
 
 
@@ -55,10 +53,9 @@ def train(model, directory, wrong, strategy=None, **options):
     "make", [lambda: test_casm.make("L"), make_pretraining], ids=["masks", "pretraining"]
 )
 def test_the_first_step_that_is_not_finite_ends_the_training(make, value, tmp_path):
-    found = "in step 3 a loss or a gradient is NaN or infinite; .*ckpt-2$"
-    with pytest.raises(hooks.NotFiniteError, match=found) as caught:
+    found = "in step 3 a loss or a gradient is NaN or infinite; .*ckpt-2; "
+    with pytest.raises(hooks.NotFiniteError, match=found):
         train(make(), tmp_path, {3: value, 5: math.nan}, scalars_every=4, checkpoint_every=2)
-    assert caught.value.step == 3
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"ckpt-2"}
 
 

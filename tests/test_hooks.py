@@ -37,6 +37,10 @@ def step(number, last=False, finite=1.0, since=0.0):
     return hooks.Step(number, last, tf.constant(finite), since, 0.0)
 
 
+def finite_hook(checkpoints):
+    return hooks.Finite(checkpoints, lambda step: [], writes=False)
+
+
 @pytest.fixture
 def checkpoints(tmp_path):
     return Checkpoints({"step": [tf.Variable(0)]}, tmp_path / "masks" / "checkpoints")
@@ -44,7 +48,7 @@ def checkpoints(tmp_path):
 
 def test_a_validation_shares_no_average_with_the_steps_around_it(checkpoints, tmp_path):
     model, schedule = Counting(), hooks.Schedule(7, scalars_every=5, validate_every=3)
-    events, finite = hooks.Events(tmp_path, True), hooks.Finite(checkpoints)
+    events, finite = hooks.Events(tmp_path, True), finite_hook(checkpoints)
     validation = [tf.constant(100.0), tf.constant(200.0)]
     after_each_step = [
         hooks.Scalars(model, events, finite, schedule, 8, shows=False),
@@ -64,7 +68,7 @@ def test_a_validation_shares_no_average_with_the_steps_around_it(checkpoints, tm
 
 
 def test_the_speed_is_that_of_the_steps_alone(checkpoints, tmp_path):
-    events, finite = hooks.Events(tmp_path, True), hooks.Finite(checkpoints)
+    events, finite = hooks.Events(tmp_path, True), finite_hook(checkpoints)
     schedule = hooks.Schedule(2, scalars_every=1)
     scalars = hooks.Scalars(Counting(), events, finite, schedule, 8, shows=False)
     scalars.begin(0)
@@ -83,17 +87,19 @@ def test_who_does_not_write_draws_no_pictures(tmp_path):
 
 
 def test_the_first_step_that_is_not_finite_is_named_and_then_forgotten(checkpoints):
-    finite = hooks.Finite(checkpoints)
+    finite = hooks.Finite(checkpoints, lambda step: [f"{step}.png"], writes=True)
     finite.after(step(1))
     finite.check()
     for number, value in ((2, 1.0), (3, 0.5), (4, 0.0)):
         finite.after(step(number, finite=value))
-    with pytest.raises(hooks.NotFiniteError, match=r"in step 3 .*the last good checkpoint is none"):
+    found = r"in step 3 .*the last good checkpoint is none; .* lists .*, the first is 3.png$"
+    with pytest.raises(hooks.NotFiniteError, match=found):
         finite.check()
+    assert (checkpoints.directory.parent / "not_finite.txt").read_text() == "3.png\n"
 
 
 def test_a_checkpoint_every_so_often_at_the_end_and_when_asked(checkpoints):
-    asked, finite = [], hooks.Finite(checkpoints)
+    asked, finite = [], finite_hook(checkpoints)
     hook = hooks.Checkpointing(
         checkpoints, finite, hooks.Schedule(9, checkpoint_every=2), asked.pop
     )

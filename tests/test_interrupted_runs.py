@@ -122,9 +122,7 @@ def test_a_signal_breaks_off_a_validation(tmp_path):
                 test_casm.make("L"),
                 tmp_path,
                 hooks.Schedule(9, validate_every=2, checkpoint_every=9),
-                8,
-                lambda skip, part: batches,
-                validation,
+                loop.Batches(8, lambda skip, part: batches, validation),
                 asked=lambda: bool(asked),
             )
     finally:

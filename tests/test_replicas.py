@@ -54,9 +54,7 @@ def trained(directory, name, strategy, synchronized=True, classifier_rate=0.05):
         model,
         directory,
         hooks.Schedule(10),
-        8,
-        training_batches,
-        lambda part: batches,
+        loop.Batches(8, training_batches, lambda part: batches),
     )
     return model
 
@@ -143,9 +141,7 @@ def test_two_replicas_train_to_the_end_and_hold_the_same(two_replicas, tmp_path)
         model,
         tmp_path,
         hooks.Schedule(4, validate_every=2, checkpoint_every=2),
-        8,
-        lambda skip, part: batches.skip(skip),
-        lambda part: validation,
+        loop.Batches(8, lambda skip, part: batches.skip(skip), lambda part: validation),
         pictures=pictures,
     )
     assert [masks.shape for masks in shown] == [(3, SIZE, SIZE, 1)] * 2

@@ -1,5 +1,6 @@
 """What is done after a training step: scalars, validation, checkpoints, a stop when asked."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -56,13 +57,8 @@ class StoppedError(Exception):
 class NotFiniteError(Exception):
     """A loss, a gradient or a validation's average was NaN or infinite.
 
-    Attributes:
-        step: the first step that is known to be so.
+    The message names the step, the last good checkpoint and the list of the step's pictures.
     """
-
-    def __init__(self, step, found, checkpoint):
-        super().__init__(f"{found}; the last good checkpoint is {checkpoint or 'none'}")
-        self.step = step
 
 
 class Hook:
@@ -76,6 +72,18 @@ class Hook:
 
     def end(self):
         """When the loop is left, by an error too."""
+
+
+@contextlib.contextmanager
+def running(hooks, done):
+    """Begin the hooks, after `done` steps, and end them however the block is left."""
+    try:
+        for hook in hooks:
+            hook.begin(done)
+        yield
+    finally:
+        for hook in hooks:
+            hook.end()
 
 
 class Remember(Hook):
@@ -95,11 +103,11 @@ class Remember(Hook):
 class Finite(Hook):
     """Stops at a step that was not finite; looks only when it is asked to `check`.
 
-    To read a step's flag is to wait for the step.
+    To read a step's flag is to wait for the step. `names` is of `loop.Batches`.
     """
 
-    def __init__(self, checkpoints):
-        self.checkpoints = checkpoints
+    def __init__(self, checkpoints, names, writes):
+        self.checkpoints, self.names, self.writes = checkpoints, names, writes
         self.flags = {}
 
     def after(self, step):
@@ -114,7 +122,16 @@ class Finite(Hook):
 
     def fail(self, number, found):
         self.checkpoints.wait()
-        raise NotFiniteError(number, found, self.checkpoints.newest())
+        names = list(self.names(number))
+        path = self.checkpoints.directory.parent / "not_finite.txt"
+        if self.writes:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with files.replacing(path) as unfinished:
+                unfinished.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        raise NotFiniteError(
+            f"{found}; the last good checkpoint is {self.checkpoints.newest() or 'none'}; {path} "
+            f"lists this step's pictures, the first is {next(iter(names), 'not known')}"
+        )
 
 
 class Events:

@@ -1,5 +1,7 @@
 """The one training loop: steps on every replica, and what is done after each of them."""
 
+import collections.abc
+import dataclasses
 import time
 
 import tensorflow as tf
@@ -8,16 +10,27 @@ from casm_tf.training import devices, hooks
 from casm_tf.training.checkpoints import Checkpoints
 
 
-def train(
-    model,
-    directory,
-    schedule,
-    batch_size,
-    training_batches,
-    validation_batches,
-    pictures=dict,
-    asked=bool,
-):
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """What a model is trained on and validated on.
+
+    A part is (a worker's number, how many there are).
+
+    Attributes:
+        size: images a step over all replicas, a multiple of their number.
+        training: (skip, part) -> endless `tf.data.Dataset` of one worker's part of each batch,
+            without the first `skip`.
+        validation: part -> a `tf.data.Dataset` that ends, of one worker's part.
+        names: step -> the names of its pictures, where they are known.
+    """
+
+    size: int
+    training: collections.abc.Callable
+    validation: collections.abc.Callable
+    names: collections.abc.Callable = lambda step: []
+
+
+def train(model, directory, schedule, batches, pictures=dict, asked=bool):
     """Train a model up to its schedule's last step, from the newest checkpoint if there is one.
 
     Args:
@@ -25,10 +38,7 @@ def train(
         directory: a pathlib.Path that all workers see; takes the TensorBoard events and
             `checkpoints`.
         schedule: a `hooks.Schedule`.
-        batch_size: images a step over all replicas, a multiple of their number.
-        training_batches: (skip, part) -> endless `tf.data.Dataset` of one worker's part of each
-            batch, without the first `skip`; part is (the worker's number, how many there are).
-        validation_batches: part -> a `tf.data.Dataset` that ends, of one worker's part.
+        batches: a `Batches`.
         pictures: () -> {name: uint8 [H, W, 3]} for TensorBoard.
         asked: () -> whether to break off a validation, write a checkpoint and stop; the same on all
             workers.
@@ -47,36 +57,27 @@ def train(
             print(f"{directory}: all {schedule.steps} steps are done")
         return
 
-    batches = _distributed(strategy, batch_size, lambda part: training_batches(done, part))
-    validation = _distributed(strategy, batch_size, validation_batches)
-    events, finite = hooks.Events(directory, writes), hooks.Finite(checkpoints)
+    training = iter(_distributed(strategy, batches.size, lambda part: batches.training(done, part)))
+    validation = _distributed(strategy, batches.size, batches.validation)
+    events = hooks.Events(directory, writes)
+    finite = hooks.Finite(checkpoints, batches.names, writes)
     after_each_step = [
         hooks.Remember(model),
         finite,
-        hooks.Scalars(model, events, finite, schedule, batch_size, writes),
+        hooks.Scalars(model, events, finite, schedule, batches.size, writes),
         hooks.Validation(model, events, finite, schedule, validation, pictures, asked),
         hooks.Checkpointing(checkpoints, finite, schedule, asked),
     ]
-    with devices.blaming_lost_workers(strategy):
-        _run(model, iter(batches), done, schedule.steps, after_each_step)
-
-
-def _run(model, batches, done, last, after_each_step):
     run_step = tf.function(model.run_step)
-    try:
-        for hook in after_each_step:
-            hook.begin(done)
-        for number in range(done + 1, last + 1):
+    with devices.blaming_lost_workers(strategy), hooks.running(after_each_step, done):
+        for number in range(done + 1, schedule.steps + 1):
             since = time.perf_counter()  # not the time of day, which may be set
-            batch = next(batches)
+            batch = next(training)
             waited = time.perf_counter() - since
-            finite = run_step(batch)["finite"]
-            step = hooks.Step(number, number == last, finite, since, waited)
+            taken = run_step(batch)
+            step = hooks.Step(number, number == schedule.steps, taken["finite"], since, waited)
             for hook in after_each_step:
                 hook.after(step)
-    finally:
-        for hook in after_each_step:
-            hook.end()
 
 
 def _distributed(strategy, batch_size, batches_of):

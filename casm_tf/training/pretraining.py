@@ -1,16 +1,16 @@
 """Training a classifier on clean images: it has to be good before the alternation starts."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from casm_tf import networks, objectives
+from casm_tf.stepwise import Stepwise
 
 # Below these the alternation has little to go by.
 _LEAST_ACCURACY, _LEAST_CONFIDENCE = 0.5, 0.1
 
 
-class Pretraining(keras.Model):
+class Pretraining(Stepwise):
     """A classifier and the optimizer that trains it on the cross-entropy of clean images.
 
     Args:
@@ -18,14 +18,14 @@ class Pretraining(keras.Model):
         optimizer: a `keras.Optimizer`; it is built here, so that a checkpoint restores it whole.
         head_only: train the last layer alone, on a network that others trained: the rest, and
             BatchNorm's statistics, stay as they are.
+        jit_compile: compile the step with XLA.
     """
 
-    def __init__(self, classifier, optimizer, head_only=False):
-        super().__init__(name="pretraining")
+    def __init__(self, classifier, optimizer, head_only=False, jit_compile=False):
+        super().__init__("pretraining", ("loss", "accuracy"))
         self.classifier = classifier
         self.head_only = head_only
-        self.averages = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
-        self.compile(optimizer=None)
+        self.compile(jit_compile=jit_compile)
         self.classifier_optimizer = optimizer
         network = networks.head(classifier) if head_only else classifier
         self.trained_variables = network.trainable_variables
@@ -33,6 +33,10 @@ class Pretraining(keras.Model):
 
     def call(self, images, training=False):
         return self.classifier(images, training=training)["logits"]
+
+    @property
+    def steps_taken(self):
+        return self.classifier_optimizer.iterations
 
     def train_step(self, data):
         """A step on this replica's part of a batch (images, labels); `CASM.train_step`'s dict."""
@@ -43,24 +47,10 @@ class Pretraining(keras.Model):
             loss = tf.reduce_sum(values["loss"]) / count
         gradients = tape.gradient(loss, self.trained_variables)
         self.classifier_optimizer.apply(gradients, self.trained_variables)
-        for name, value in values.items():
-            self.averages[name].update_state(value)
+        self.watch(values)
         statistics = networks.share_statistics(self.classifier)
         norm = tf.linalg.global_norm([loss, *gradients, *statistics])
         return {"finite": tf.cast(tf.math.is_finite(norm), tf.float32)}
-
-    def run_step(self, data):
-        """`train_step` on every replica of the model's strategy."""
-        finite = self.distribute_strategy.run(self.train_step, (data,))["finite"]
-        return {"finite": self.distribute_strategy.reduce("mean", finite, axis=None)}
-
-    def remember(self, step):
-        """Nothing is kept: no mask is trained against it."""
-
-    def test_step(self, data):
-        for name, value in self._objectives(*data, training=False).items():
-            self.averages[name].update_state(value)
-        return self.get_metrics_result()
 
     @property
     def state(self):

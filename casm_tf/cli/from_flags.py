@@ -1,0 +1,202 @@
+"""What the flags of casm_tf.train ask for; a flag that cannot be had is a `UserError`."""
+
+import keras
+import tensorflow as tf
+from absl import flags
+from PIL import Image
+
+from casm_tf import networks, objectives, pretrained
+from casm_tf.casm import CASM
+from casm_tf.cli import program, train_flags
+from casm_tf.data import input_pipeline
+from casm_tf.serving import servable
+from casm_tf.thinning import Snapshots, Thinning
+from casm_tf.training import devices, hooks, loop, rates, run_directory
+from casm_tf.training.pretraining import Pretraining
+
+FLAGS = flags.FLAGS
+# What may change between two calls for one run.
+_CHANGEABLE = {"run_dir", "data_dir", "strategy", "checkpoint_every", "validate_every"}
+_HEAD_STEPS = 300  # at most, of a new head on a trained network
+
+
+def settings():
+    """The flags that describe a run, {name: value}."""
+    return {flag.name: flag.value for flag in FLAGS.get_flags_for_module(train_flags)}
+
+
+def checked_thinning(run_dir):
+    """The `Thinning`, of flags that contradict neither each other nor the run that is there."""
+    with program.blaming("run_dir"):
+        run_directory.check_same(run_dir, settings(), _CHANGEABLE)
+    if FLAGS.classifier_form == "masked" and FLAGS.masked_steps == "present":
+        raise program.UserError("--classifier_form: 'masked' needs --masked_steps=always")
+    is_trained = FLAGS.classifier_weights or FLAGS.start == "pretrained"
+    if FLAGS.targets == "predictions" and FLAGS.dataset == "image_folder" and not is_trained:
+        raise program.UserError(
+            "--targets: predictions are those of a trained classifier, and there are no labels to "
+            "train one on; give --classifier_weights or --start=pretrained"
+        )
+    with program.blaming("thinning"):
+        if FLAGS.thinning in ("F", "L"):
+            return Thinning.named(FLAGS.thinning)
+        changes = {"probability": FLAGS.past_probability, "overwrite": FLAGS.overwrite}
+        return Thinning.named(FLAGS.thinning, **changes, capacity=FLAGS.snapshots)
+
+
+def strategy():
+    """The `tf.distribute.Strategy`."""
+    with program.blaming("strategy"):
+        made = devices.make(FLAGS.strategy)  # before anything that TensorFlow does
+    replicas = made.num_replicas_in_sync
+    if FLAGS.batch_size % replicas:
+        raise program.UserError(f"--batch_size: {FLAGS.batch_size} images for {replicas} replicas")
+    if FLAGS.xla and FLAGS.precision != "float32" and not tf.config.list_physical_devices("GPU"):
+        raise program.UserError(f"--xla: on CPUs it takes float32 only; found {FLAGS.precision}")
+    return made
+
+
+def dataset():
+    """The `Dataset`, prepared."""
+    blamed = "dataset"
+    if FLAGS.image_dir is not None:
+        tree = [name for name in ("image_dir", "boxes", "masks") if FLAGS[name].value is not None]
+        blamed = " or --".join(tree)
+    with (
+        program.blaming("data_dir", OSError),
+        program.blaming(blamed, ValueError),
+        program.blaming("max_pixels", Image.DecompressionBombError),
+    ):
+        found = input_pipeline.of_all_classes(settings())
+    if FLAGS.classes:
+        with program.blaming("classes"):
+            found = input_pipeline.of_classes(dataset, FLAGS.classes)
+    size = found.builder.info.splits["train"].num_examples
+    if FLAGS.batch_size > size:
+        raise program.UserError(f"--batch_size: {FLAGS.batch_size} of {size} training images")
+    return found
+
+
+def classifier_and_decoder(dataset, strategy):
+    """Both networks, as they start without any weights given."""
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(FLAGS.seed)
+    keras.mixed_precision.set_global_policy(FLAGS.precision)
+    with strategy.scope():
+        with program.blaming("image_size"):
+            classifier = networks.classifier(
+                FLAGS.classifier, dataset.image_size, len(dataset.labels)
+            )
+        shape = (dataset.image_size, FLAGS.decoder_channels, FLAGS.upsampling, FLAGS.smoothing)
+        with program.blaming("smoothing"):
+            decoder = networks.decoder(networks.map_shapes(classifier), *shape)
+    if FLAGS.synchronized_batch_normalization:
+        networks.synchronize_batch_normalization(classifier)
+        networks.synchronize_batch_normalization(decoder)
+    return classifier, decoder
+
+
+def load_weights(classifier, decoder, labels):
+    """Give the networks the weights that are asked for.
+
+    Returns what of the classifier is then to be pretrained: "all", "head" or "nothing".
+    """
+    if FLAGS.start == "pretrained":
+        with program.blaming("start"):
+            if FLAGS.classifier_weights:
+                raise ValueError("pretrained has its own classifier; found --classifier_weights")
+            kept = labels == pretrained.imagenet_labels()
+            servable.fill(classifier, decoder, pretrained.MODEL, with_head=kept)
+    elif FLAGS.classifier_weights:
+        with program.blaming("classifier_weights"):
+            kept = networks.load_weights(classifier, FLAGS.classifier_weights, FLAGS.classifier)
+    else:
+        return "all"
+    if not kept and FLAGS.targets == "predictions":
+        raise program.UserError(
+            f"--targets: predictions are those of a trained classifier; its weights are not for "
+            f"{len(labels)} classes"
+        )
+    return "nothing" if kept else "head"
+
+
+def pretraining(classifier, strategy, part):
+    """The `Pretraining` of all of a classifier or of its head alone, and its `Schedule`."""
+    steps = FLAGS.pretraining_steps
+    if part == "head":
+        steps = min(steps, _HEAD_STEPS)
+    with strategy.scope():
+        rate = keras.optimizers.schedules.PolynomialDecay(FLAGS.pretraining_rate, steps, 0.0)
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=0.05)
+        model = Pretraining(classifier, optimizer, part == "head", jit_compile=FLAGS.xla)
+    return model, _schedule(steps)
+
+
+def casm(classifier, decoder, thinning, dataset, strategy):
+    """The `CASM`, compiled, and its `Schedule`."""
+    steps = _steps(dataset)
+    lambda_size = FLAGS.lambda_size
+    if lambda_size is None:
+        lambda_size = objectives.original_lambda(FLAGS.score, FLAGS.thinning, len(dataset.labels))
+    first = FLAGS.first_lambda_size
+    fall = (FLAGS.decay, steps, FLAGS.decay_every)
+    device = "CPU:0" if FLAGS.snapshots_on == "host" else None
+    snapshots = Snapshots(classifier, thinning, FLAGS.seed, device, FLAGS.snapshot_precision)
+    with strategy.scope():
+        encoder = None if FLAGS.shared_encoder else networks.encoder_copy(classifier)
+        teacher = networks.copy(classifier) if FLAGS.targets == "predictions" else None
+        model = CASM(
+            classifier,
+            decoder,
+            snapshots,
+            encoder,
+            teacher,
+            score=FLAGS.score,
+            size=FLAGS.size,
+            lambda_size=rates.switched(first, FLAGS.first_lambda_steps, lambda_size),
+            lambda_variation=FLAGS.lambda_variation,
+            classifier_form=FLAGS.classifier_form,
+            masked_steps=FLAGS.masked_steps,
+            weight_decay=FLAGS.weight_decay,
+            clip_norm=FLAGS.clip_norm,
+        )
+        model.compile(
+            keras.optimizers.SGD(rates.decayed(FLAGS.classifier_rate, *fall), momentum=0.9),
+            keras.optimizers.Adam(rates.decayed(FLAGS.decoder_rate, *fall)),
+            jit_compile=FLAGS.xla,
+        )
+    return model, _schedule(steps)
+
+
+def batches(dataset, seed):
+    """The `Batches` of a data set."""
+    shuffled = (dataset, FLAGS.batch_size, seed)
+
+    def training(skip, part):
+        crops = (FLAGS.smallest_crop, FLAGS.flip)
+        return input_pipeline.training_batches(*shuffled, skip, *crops, part)
+
+    def validation(part):
+        share = FLAGS.batch_size // part[1]
+        found = input_pipeline.evaluation_batches(dataset, "validation", share, part=part)
+        return found.map(lambda batch: (batch["images"], batch["labels"]))
+
+    def names(step):
+        return input_pipeline.names_of_batch(*shuffled, step)
+
+    return loop.Batches(FLAGS.batch_size, training, validation, names)
+
+
+def _schedule(steps):
+    return hooks.Schedule(
+        steps, validate_every=FLAGS.validate_every, checkpoint_every=FLAGS.checkpoint_every
+    )
+
+
+def _steps(dataset):
+    """The steps of the alternation, from --steps or --epochs."""
+    if FLAGS.steps is not None:
+        return FLAGS.steps
+    images = dataset.builder.info.splits["train"].num_examples
+    return max(1, round(FLAGS.epochs * images / FLAGS.batch_size))
