@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from casm_tf.data import digit_scenes, input_pipeline, scenes
+from casm_tf.data import crops, digit_scenes, input_pipeline, scenes
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,8 @@ def test_crops_are_of_the_areas_and_ratios_of_random_resized_crop():
     rows, columns = np.meshgrid(np.linspace(0, 1, 64), np.linspace(0, 1, 64), indexing="ij")
     image = np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.float32)
     images = tf.constant(image[None].repeat(500, axis=0))
-    crops = input_pipeline.random_resized_crops(images, 0.5, seed=(1, 2))
-    corners = crops.numpy()[:, [0, -1], [0, -1], :2]
+    views = crops.random_views(images, 0.5, seed=(1, 2))
+    corners = views.numpy()[:, [0, -1], [0, -1], :2]
     assert corners.min() >= 0
     assert corners.max() <= 1
     sides = corners[:, 1] - corners[:, 0]

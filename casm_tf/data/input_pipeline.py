@@ -74,7 +74,7 @@ def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=
     def prepare(number, batch):
         images, labels = batch
         if smallest_crop < 1:
-            images = random_resized_crops(images, smallest_crop, (seed, number))
+            images = crops.random_views(images, smallest_crop, (seed, number))
         if flip:
             draws = tf.random.stateless_uniform((batch_size,), tf.random.fold_in((seed, number), 1))
             images = tf.where(draws[:, None, None, None] < 0.5, images[:, :, ::-1], images)
@@ -109,24 +109,6 @@ def names_of_batches(dataset, batch_size, seed, numbers):
         return [[] for _ in numbers]
     batches = names.take(count).batch(batch_size).as_numpy_iterator()
     return [[name.decode() for name in batch] for batch in batches]
-
-
-def random_resized_crops(images, smallest, seed):
-    """A random part of each image at the image's size, as PyTorch's RandomResizedCrop takes it.
-
-    Its share of the area is even between `smallest` and 1, its ratio of width to height between 3/4
-    and 4/3, even in the logarithm; a side ends at the image's. [B, H, W, 3] -> float32 alike.
-    """
-    count, height, width = images.shape[0], *images.shape[1:3]
-    area, ratio, *place = tf.unstack(tf.random.stateless_uniform((4, count), seed))
-    area = smallest + (1 - smallest) * area
-    ratio = (4 / 3) ** (2 * ratio - 1)
-    sides = [tf.minimum(tf.sqrt(area / ratio), 1), tf.minimum(tf.sqrt(area * ratio), 1)]
-    starts = [(1 - side) * where for side, where in zip(sides, place, strict=True)]
-    ends = [start + side for start, side in zip(starts, sides, strict=True)]
-    # crop_and_resize takes corners between the centres of the first and the last pixel.
-    corners = tf.stack([*starts, *ends], axis=1)
-    return tf.image.crop_and_resize(images, corners, tf.range(count), (height, width))
 
 
 def evaluation_batches(
