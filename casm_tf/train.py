@@ -299,7 +299,7 @@ def _train(model, dataset, strategy, directory, steps, seed, pictures=dict):
         )
     except hooks.NotFiniteError as error:
         path = directory / "not_finite.txt"
-        [names] = input_pipeline.names_of_batches(*data, range(error.step, error.step + 1))
+        names = input_pipeline.names_of_batch(*data, error.step)
         if devices.is_chief(strategy):
             with files.replacing(path) as unfinished:
                 unfinished.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

@@ -14,7 +14,7 @@ __all__ = [
     "Dataset",
     "dataset_of_run",
     "evaluation_batches",
-    "names_of_batches",
+    "names_of_batch",
     "of_all_classes",
     "of_classes",
     "open_dataset",
@@ -91,24 +91,23 @@ def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def names_of_batches(dataset, batch_size, seed, numbers):
-    """The names of the pictures in some batches of `training_batches`: a list of str for each.
+def names_of_batch(dataset, batch_size, seed, number):
+    """The names, str, of the pictures in one of `training_batches`; its `number` is from 1.
 
-    `numbers` is a range, from 1. A name is a file's or, where the data set has none, the record's
-    number in its data file. None are known where the data set has no file names and is not kept in
-    memory: then the lists are empty. Reads all that stands before those batches.
+    A name is a file's or, where the data set has none, the record's number in its data file. None
+    are known where the data set has no file names and is not kept in memory: then the list is
+    empty. Reads all that stands before that batch.
     """
     name = datasets.file_name(dataset.builder.info.features)
-    first, count = batch_size * (numbers[0] - 1), batch_size * len(numbers)
+    first = batch_size * (number - 1)
     if _fits_in_memory(dataset):
         names = _shuffled(dataset, seed, lambda x: x.get(name, x["tfds_id"]), with_ids=True)
         names = names.skip(first)
     elif name in dataset.builder.info.features:
         names = _labelled_records(dataset, seed, first).map(lambda example: example[name])
     else:
-        return [[] for _ in numbers]
-    batches = names.take(count).batch(batch_size).as_numpy_iterator()
-    return [[name.decode() for name in batch] for batch in batches]
+        return []
+    return [name.decode() for name in names.take(batch_size).as_numpy_iterator()]
 
 
 def evaluation_batches(
