@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import ImageColor
 
+from casm_tf import objectives
 from casm_tf.evaluation.inpainting import inpainted
 from casm_tf.evaluation.localization import binarize, predict_box
 from casm_tf.host import files
@@ -48,11 +49,12 @@ def figure_2(images, masks, boxes, path, method="volume", alpha=1.0):
     images, masks = _checked(images, masks)
     if len(boxes) != len(images):
         raise ValueError(f"boxes are one array an image; found {len(boxes)} for {len(images)}")
-    binary = [binarize(mask, method, alpha) for mask in masks]
+    binary = np.stack([binarize(mask, method, alpha) for mask in masks])
+    ones = binary[..., None].astype(np.uint8)
     rows = {
         "original": images,
-        "masked in": [masked_in(*pair) for pair in zip(images, binary, strict=True)],
-        "masked out": [masked_out(*pair) for pair in zip(images, binary, strict=True)],
+        "masked in": objectives.masked_in(images, ones),
+        "masked out": objectives.masked_out(images, ones),
         "masked out,\ninpainted": [inpainted(*pair) for pair in zip(images, binary, strict=True)],
         "mask\nand boxes": np.repeat(_grey(masks)[..., None], 3, axis=-1),
     }
@@ -105,16 +107,6 @@ def scored_image(image, mask, boxes, predicted_box):
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()
-
-
-def masked_in(image, binary_mask):
-    """b x: what is salient of an image, the rest black."""
-    return image * binary_mask[..., None].astype(image.dtype)
-
-
-def masked_out(image, binary_mask):
-    """(1 - b) x: an image with what is salient black."""
-    return masked_in(image, ~binary_mask)
 
 
 def mask_grid(images, masks, columns=8):
