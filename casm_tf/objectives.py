@@ -21,7 +21,7 @@ ORIGINAL_LAMBDA = {
 
 
 def masked_out(images, masks):
-    """The image without what is salient, (1 - m) x: what is removed becomes the mean colour, 0."""
+    """The image without what is salient, (1 - m) x: 0 is the mean colour of normalised images."""
     return images * (1 - masks)
 
 

@@ -20,8 +20,8 @@ import parity
 import pytest
 import tensorflow as tf
 
-from casm_tf import convert, networks
-from casm_tf.networks import efficientnet_lite
+from casm_tf import networks
+from casm_tf.networks import conversion, efficientnet_lite
 
 ROOT = pathlib.Path(__file__).parent.parent
 ANSWERS = pathlib.Path(__file__).parent / "data" / "torch_answers.npz"
@@ -39,7 +39,7 @@ def torch_shapes(model):
     to_torch = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
     return {
         name: tuple(v.shape[axis] for axis in to_torch[len(v.shape)])
-        for name, v in convert.torch_variables(model).items()
+        for name, v in conversion.torch_variables(model).items()
     }
 
 
@@ -52,7 +52,7 @@ def state_dict(model):
     to_torch = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
     return {
         name: np.transpose(v.numpy(), to_torch[len(v.shape)])
-        for name, v in convert.torch_variables(model).items()
+        for name, v in conversion.torch_variables(model).items()
     }
 
 
@@ -60,8 +60,8 @@ class Pair:
     """A classifier and its decoder here, with the calls of torch_networks.Pair."""
 
     def __init__(self, architecture, states):
-        self.classifier = convert.filled_classifier(architecture, states[0])
-        self.decoder = convert.filled_decoder(self.classifier, states[1])
+        self.classifier = conversion.filled_classifier(architecture, states[0])
+        self.decoder = conversion.filled_decoder(self.classifier, states[1])
 
     def state_dicts(self):
         return [state_dict(self.classifier), state_dict(self.decoder)]
@@ -158,7 +158,7 @@ def test_all_that_does_not_fit_is_named(tiny):
     tiny["layer1.1.conv1.weight"] = tiny["layer1.0.conv1.weight"]
     tiny["bn1.bias"][0] = np.nan
     with pytest.raises(ValueError) as error:
-        convert.filled_classifier("tiny", tiny)
+        conversion.filled_classifier("tiny", tiny)
     assert str(error.value) == (
         "missing: conv1.weight, layer2.0.downsample.1.running_var; "
         "left over: layer1.1.conv1.weight; "
@@ -170,24 +170,26 @@ def test_all_that_does_not_fit_is_named(tiny):
 def test_of_many_ten_are_named_and_the_rest_counted(tiny):
     count = len(tiny)
     with pytest.raises(ValueError, match=rf"missing: conv1\.weight, .* and {count - 10} more$"):
-        convert.filled_classifier("tiny", {})
+        conversion.filled_classifier("tiny", {})
     with pytest.raises(ValueError, match=rf"left over: (\S+, ){{9}}\S+ and {count - 10} more$"):
-        convert.filled_classifier("tiny", {**tiny, **{f"ema.{name}": tiny[name] for name in tiny}})
+        conversion.filled_classifier(
+            "tiny", {**tiny, **{f"ema.{name}": tiny[name] for name in tiny}}
+        )
 
 
 def test_a_square_head_is_transposed_too(tiny):
     tiny["fc.weight"] = np.arange(32 * 32, dtype=np.float32).reshape(32, 32)
     tiny["fc.bias"] = np.zeros(32, np.float32)
-    classifier = convert.filled_classifier("tiny", tiny)
+    classifier = conversion.filled_classifier("tiny", tiny)
     assert np.array_equal(classifier.get_layer("fc").kernel, tiny["fc.weight"].T)
 
 
 def test_nothing_is_changed_by_what_does_not_fit(tiny):
-    classifier = convert.filled_classifier("tiny", tiny)
+    classifier = conversion.filled_classifier("tiny", tiny)
     other = {name: array + 1 for name, array in tiny.items()}
     del other["fc.bias"]
     with pytest.raises(ValueError, match=r"missing: fc\.bias"):
-        convert.fill(convert.torch_variables(classifier), other, convert._FROM_TORCH)
+        conversion.fill(conversion.torch_variables(classifier), other, conversion._FROM_TORCH)
     assert all(np.array_equal(tiny[n], a) for n, a in state_dict(classifier).items())
 
 
@@ -197,7 +199,7 @@ def test_wrapped_state_dicts(prefix, wrapper):
     weight = np.ones(2, np.float32)
     state = {f"{prefix}bn1.weight": weight, f"{prefix}bn1.num_batches_tracked": np.int64(3)}
     loaded = state if wrapper is None else {"epoch": 1, wrapper: state, "arch": "resnet50"}
-    states, left_out = convert.state_dicts(loaded)
+    states, left_out = conversion.state_dicts(loaded)
     assert states == {"classifier": {"bn1.weight": pytest.approx(weight)}}
     others = [] if wrapper is None else ["epoch", "arch"]
     assert left_out == [*others, "1 num_batches_tracked counters"]
@@ -211,15 +213,15 @@ def test_the_originals_checkpoint_is_taken_apart():
         "module.state_dict_decoder": {"final.0.bias": two},
         "args": argparse.Namespace(),
     }
-    states, left_out = convert.state_dicts(loaded)
+    states, left_out = conversion.state_dicts(loaded)
     assert states == {"classifier": {"fc.bias": one}, "decoder": {"final.0.bias": two}}
     assert left_out == ["epoch", "args"]
 
 
 def test_a_prefix_that_only_some_have_stays(tiny):
-    states, _ = convert.state_dicts({**tiny, "module.fc.bias": tiny["fc.bias"]})
+    states, _ = conversion.state_dicts({**tiny, "module.fc.bias": tiny["fc.bias"]})
     with pytest.raises(ValueError, match=r"^left over: module\.fc\.bias$"):
-        convert.filled_classifier("tiny", states["classifier"])
+        conversion.filled_classifier("tiny", states["classifier"])
 
 
 WRONG = {
@@ -235,7 +237,7 @@ WRONG = {
 def test_what_is_no_state_dict_is_refused(what):
     loaded, expected = WRONG[what]
     with pytest.raises(ValueError, match=expected):
-        convert.state_dicts(loaded)
+        conversion.state_dicts(loaded)
 
 
 class Harmful:
@@ -253,13 +255,13 @@ def test_a_harmful_pickle_is_refused_and_not_run(tmp_path):
     harm, path = tmp_path / "harm", tmp_path / "weights.pth"
     torch.save({"conv1.weight": Harmful(harm)}, path)
     with pytest.raises(ValueError, match=r"found: it asks for posix\.mkdir"):
-        convert.read_torch(path)
+        conversion.read_torch(path)
     path.write_bytes(pickle.dumps({"conv1.weight": Harmful(harm)}, protocol=2))
     with pytest.raises(ValueError, match="is to hold plain weights"):
-        convert.read_torch(path)
+        conversion.read_torch(path)
     torch.save(torch.nn.Linear(2, 2), path)
     with pytest.raises(ValueError, match=r"it asks for torch\.nn\.modules\.linear\.Linear"):
-        convert.read_torch(path)
+        conversion.read_torch(path)
     assert not harm.exists()
 
 
@@ -274,7 +276,7 @@ def test_damaged_files_are_refused(name, tmp_path):
     for content in (path.read_bytes()[:1000], b"no weights", b""):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"is to hold plain weights; found: .* in reading it"):
-            convert.read_torch(path)
+            conversion.read_torch(path)
 
 
 def test_half_precision_becomes_float32(tmp_path):
@@ -283,7 +285,7 @@ def test_half_precision_becomes_float32(tmp_path):
     torch.save(state, tmp_path / "weights.pt")
     safetensors.save_file(state, tmp_path / "weights.safetensors")
     for name in ("weights.pt", "weights.safetensors"):
-        states, _ = convert.state_dicts(convert.read_torch(tmp_path / name))
+        states, _ = conversion.state_dicts(conversion.read_torch(tmp_path / name))
         assert {name: a.dtype for name, a in states["classifier"].items()} == dict.fromkeys(
             "ab", np.float32
         )
@@ -309,13 +311,13 @@ def test_keras_resnet50_answers_as_keras_own(name, keras_model, tmp_path):
     if name == "resnet50.h5":  # as keras.applications' file is
         from keras.src.legacy.saving import legacy_h5_format
 
-        with convert.h5py.File(path, "w") as file:
+        with conversion.h5py.File(path, "w") as file:
             legacy_h5_format.save_weights_to_hdf5_group(file, keras_model)
             file.move("predictions", "probs")
             file.move("probs/predictions", "probs/probs")
     else:
         keras_model.save_weights(path)
-    classifier = convert.filled_classifier("keras_resnet50", convert.read_keras(path))
+    classifier = conversion.filled_classifier("keras_resnet50", conversion.read_keras(path))
     pixels = np.random.RandomState(0).randint(0, 256, (2, 224, 224, 3)).astype(np.float32)
     mean, std = networks.normalisation("keras_resnet50")
     images = (pixels / 255 - mean) / std
@@ -330,25 +332,25 @@ def test_keras_resnet50_answers_as_keras_own(name, keras_model, tmp_path):
 def test_keras_files_that_do_not_fit_are_refused(keras_model, tmp_path):
     path = tmp_path / "some.weights.h5"
     keras_model.save_weights(path)
-    with convert.h5py.File(path, "a") as file:
+    with conversion.h5py.File(path, "a") as file:
         file["optimizer/m/conv1_conv/kernel:0"] = np.zeros(3)
-    state = convert.read_keras(path)
+    state = conversion.read_keras(path)
     left_over = r"^left over: optimizer/m/conv1_conv/kernel:0$"
     with pytest.raises(ValueError, match=left_over):
-        convert.filled_classifier("keras_resnet50", state)
+        conversion.filled_classifier("keras_resnet50", state)
     del state["optimizer/m/conv1_conv/kernel:0"]
     state["probs/bias"] = state.pop("predictions/bias")
     with pytest.raises(ValueError, match=r"^missing: predictions/bias; left over: probs/bias; of"):
-        convert.filled_classifier("keras_resnet50", state)
+        conversion.filled_classifier("keras_resnet50", state)
     path.write_bytes(b"nothing")
     with pytest.raises(OSError, match="is to be a whole HDF5 file"):
-        convert.read_keras(path)
+        conversion.read_keras(path)
 
 
 def test_an_efficientnet_lite_is_read_by_its_packages_names():
     model = networks.classifier("efficientnet_lite0", 32, 4)
     shapes = {}
-    for name, v in convert.torch_variables(model, convert._LITE_LAYERS).items():
+    for name, v in conversion.torch_variables(model, conversion._LITE_LAYERS).items():
         axes = (2, 3, 0, 1) if "_depthwise_conv" in name else (3, 2, 0, 1)
         shape = np.take(v.shape, axes) if len(v.shape) == 4 else v.shape[::-1]
         shapes[name] = tuple(int(count) for count in shape)
@@ -364,7 +366,7 @@ def test_an_efficientnet_lite_is_read_by_its_packages_names():
     assert len(shapes) == 49 + 4 * 49 + 2  # convolutions, each with batch normalization; the head
 
     state = parity.random_state(shapes, 0)
-    layer = convert.filled_classifier("efficientnet_lite0", state).get_layer
+    layer = conversion.filled_classifier("efficientnet_lite0", state).get_layer
     depthwise = state["_blocks.3._depthwise_conv.weight"].transpose(2, 3, 0, 1)
     assert np.array_equal(layer("block3_depthwise").kernel, depthwise)
     assert np.array_equal(layer("fc").kernel, state["_fc.weight"].T)
@@ -373,7 +375,7 @@ def test_an_efficientnet_lite_is_read_by_its_packages_names():
     )
     del state["_bn1.weight"]
     with pytest.raises(ValueError, match=r"^missing: _bn1\.weight$"):
-        convert.filled_classifier("efficientnet_lite0", state)
+        conversion.filled_classifier("efficientnet_lite0", state)
 
 
 @pytest.mark.parametrize(("size", "padding"), [(3, (0, 1)), (5, (1, 2))])
@@ -400,9 +402,9 @@ def test_a_block_of_efficientnet_lite_is_pytorchs(size, padding):
     ours = keras.Model(inputs, efficientnet_lite._block(inputs, 8, size, 2, 6, "block0"))
     depthwise = "_depthwise_conv.weight"
     state[depthwise] = state[depthwise].swapaxes(0, 1)
-    variables = convert.torch_variables(ours, convert._LITE_LAYERS)
+    variables = conversion.torch_variables(ours, conversion._LITE_LAYERS)
     named = {f"_blocks.0.{name}": array for name, array in state.items()}
-    convert.fill(variables, named, convert._FROM_TORCH)
+    conversion.fill(variables, named, conversion._FROM_TORCH)
 
     images = 3 * np.random.RandomState(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
     with torch.no_grad():
@@ -485,7 +487,7 @@ def test_without_its_package_a_file_is_refused(package, name, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)  # so that importing it fails
     monkeypatch.setitem(sys.modules, f"{package}.numpy", None)
     with pytest.raises(ImportError, match=r"pip install 'casm_tf\[convert\]'"):
-        convert.read_torch(pathlib.Path(name))
+        conversion.read_torch(pathlib.Path(name))
 
 
 def test_a_package_that_is_not_there_is_one_line(tmp_path):

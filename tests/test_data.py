@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from casm_tf.data import digit_scenes, input_pipeline, scenes
+from casm_tf.data import crops, digit_scenes, input_pipeline, scenes
 
 
 @pytest.fixture(scope="module")
@@ -51,23 +51,14 @@ def test_digits_and_photographs_are_split_before_scenes_are_made():
 
 
 def test_scenes_depend_on_the_seed_and_the_index_alone():
-    builder_config = digit_scenes.DigitScenes.builder_configs["tiny"]
+    def files(seed, count):
+        config = scenes.ScenesConfig(name="any", image_size=32, scenes={"train": count}, seed=seed)
+        examples = digit_scenes.DigitScenes(config=config)._generate_examples("train")
+        return [example["image"].getvalue() for _, example in examples]
 
-    class Generator:
-        def __init__(self, seed, counts):
-            self.builder_config = scenes.ScenesConfig(
-                name="any", image_size=32, scenes=counts, seed=seed
-            )
-
-        def files(self, split):
-            examples = digit_scenes.DigitScenes._generate_examples(self, split)
-            return [example["image"].getvalue() for _, example in examples]
-
-    few = Generator(builder_config.seed, {"train": 3}).files("train")
-    more = Generator(builder_config.seed, {"train": 5}).files("train")
-    other = Generator(builder_config.seed + 1, {"train": 3}).files("train")
-    assert few == more[:3]
-    assert not set(few) & set(other)
+    few = files(0, 3)
+    assert few == files(0, 5)[:3]
+    assert not set(few) & set(files(1, 5))
 
 
 def test_colours_stand_out_from_what_they_cover():
@@ -75,7 +66,8 @@ def test_colours_stand_out_from_what_they_cover():
     background = np.full((32, 32, 3), 128, np.uint8)
     digit = np.pad(np.ones((4, 4)), 2)
     for _ in range(50):
-        image, mask = digit_scenes._paste(digit, background, random)
+        ink = digit_scenes.DigitScenes.placed(digit, 32, random)
+        image, mask = scenes.coloured(ink, background, random)
         inner = image[mask].astype(int)
         furthest = np.abs(inner - 128).sum(axis=1).argmax()
         assert np.linalg.norm((inner[furthest] - 128) / 255) > 0.34
@@ -116,8 +108,8 @@ def test_crops_are_of_the_areas_and_ratios_of_random_resized_crop():
     rows, columns = np.meshgrid(np.linspace(0, 1, 64), np.linspace(0, 1, 64), indexing="ij")
     image = np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.float32)
     images = tf.constant(image[None].repeat(500, axis=0))
-    crops = input_pipeline.random_resized_crops(images, 0.5, seed=(1, 2))
-    corners = crops.numpy()[:, [0, -1], [0, -1], :2]
+    views = crops.random_views(images, 0.5, seed=(1, 2))
+    corners = views.numpy()[:, [0, -1], [0, -1], :2]
     assert corners.min() >= 0
     assert corners.max() <= 1
     sides = corners[:, 1] - corners[:, 0]
@@ -160,7 +152,7 @@ def test_workers_take_their_parts_of_the_same_training_batches(tiny):
 def test_the_names_of_a_batch_are_those_of_its_pictures(tiny):
     batches = input_pipeline.training_batches(tiny, 50, seed=3, skip=2)  # in the second epoch
     expected = [labels.tolist() for _, labels in batches.take(2).as_numpy_iterator()]
-    names = input_pipeline.names_of_batches(tiny, 50, 3, range(3, 5))
+    names = [input_pipeline.names_of_batch(tiny, 50, 3, number) for number in (3, 4)]
     read = tfds.ReadConfig(add_tfds_id=True)
     examples = tfds.as_numpy(tiny.builder.as_dataset(split="train", read_config=read))
     label_of = {example["tfds_id"].decode(): example["label"] for example in examples}

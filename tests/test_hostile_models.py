@@ -14,10 +14,10 @@ import mutations
 import numpy as np
 import pytest
 
-from casm_tf import convert, networks
+from casm_tf import networks
 from casm_tf.evaluation import other_classifiers
 from casm_tf.host import archives
-from casm_tf.networks import keras_files
+from casm_tf.networks import conversion, keras_files
 from casm_tf.serving import mask_model
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -129,12 +129,12 @@ def test_weights_that_unpack_to_too_much_are_refused(tmp_path, monkeypatch):
         file.create_dataset("layer/kernel:0", (2**40,), "f4", chunks=(2**10,), compression="gzip")
     assert path.stat().st_size < 10_000
     with pytest.raises(ValueError, match=r"a\.h5 unpacks to"):
-        convert.read_keras(path)
+        conversion.read_keras(path)
     pytest.importorskip("torch")
     with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", bytes(2**21))
     with pytest.raises(ValueError, match=r"a\.pth unpacks to"):
-        convert.read_torch(tmp_path / "a.pth")
+        conversion.read_torch(tmp_path / "a.pth")
 
 
 def test_a_mutated_savedmodel_is_refused_in_one_line_or_loaded(tmp_path):
@@ -163,7 +163,7 @@ def test_mutated_weights_are_refused_by_name_or_loaded(tmp_path):
     good, draws, refused = path.read_bytes(), np.random.default_rng(0), 0
     for _ in range(30):
         path.write_bytes(mutations.mutated(good, draws))
-        for read in (convert.read_keras, lambda path: networks.load_weights(model, path)):
+        for read in (conversion.read_keras, lambda path: networks.load_weights(model, path)):
             try:
                 read(path)
             except (ValueError, OSError) as error:

@@ -64,12 +64,8 @@ def test_no_shape_is_in_two_splits():
 
 
 def _images(seed, count):
-    class Generator:
-        builder_config = scenes.ScenesConfig(
-            name="any", image_size=32, scenes={"train": count}, seed=seed
-        )
-
-    examples = letter_scenes.LetterScenes._generate_examples(Generator, "train")
+    config = scenes.ScenesConfig(name="any", image_size=32, scenes={"train": count}, seed=seed)
+    examples = letter_scenes.LetterScenes(config=config)._generate_examples("train")
     return [example["image"].getvalue() for _, example in examples]
 
 
@@ -85,7 +81,7 @@ def test_glyphs_are_placed_whole_upright_and_of_the_drawn_size():
     glyph[100:] = 0.6
     for seed in range(100):
         longer = np.random.default_rng(seed).uniform(0.45, 0.75) * 64
-        ink = letter_scenes._place(glyph, 64, np.random.default_rng(seed))
+        ink = letter_scenes.LetterScenes.placed(glyph, 64, np.random.default_rng(seed))
         assert ink.min() >= 0
         assert ink.max() <= 1
         assert np.sum(ink >= 0.5) == pytest.approx(longer**2 / 2, rel=0.12)

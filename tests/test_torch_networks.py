@@ -2,7 +2,8 @@
 
 import pytest
 
-from casm_tf import convert, networks
+from casm_tf import networks
+from casm_tf.networks import conversion
 
 
 def arrays(module):
@@ -26,10 +27,10 @@ def test_a_lite_and_its_decoder_answer_as_pytorchs():
         expected_masks = their_decoder.eval()(maps).numpy().transpose(0, 2, 3, 1)
     expected = expected.numpy()
 
-    ours = convert.filled_classifier("efficientnet_lite0", arrays(theirs))
+    ours = conversion.filled_classifier("efficientnet_lite0", arrays(theirs))
     decoder = networks.decoder(networks.map_shapes(ours), 224, 64, "bilinear")
-    named = convert.torch_variables(decoder)
-    convert.fill(named, arrays(their_decoder), {1: (0,), 4: (2, 3, 1, 0)})
+    named = conversion.torch_variables(decoder)
+    conversion.fill(named, arrays(their_decoder), {1: (0,), 4: (2, 3, 1, 0)})
     outputs = ours(images.numpy().transpose(0, 2, 3, 1))
     masks = decoder(outputs["maps"]).numpy()
 

@@ -41,14 +41,34 @@ def random_view(data, image_size, smallest, flip, seed):
     return image
 
 
+def random_views(images, smallest, seed):
+    """`random_view` of decoded images at their own size, [B, H, W, 3] -> float32 alike.
+
+    Here a side that is drawn too long ends at the image's. `seed` is the batch's.
+    """
+    count, height, width = images.shape[0], *images.shape[1:3]
+    draws = tf.random.stateless_uniform((4, count), seed)
+    sides = [tf.minimum(side, 1) for side in _sides(smallest, draws)]
+    starts = [(1 - side) * where for side, where in zip(sides, tf.unstack(draws[2:]), strict=True)]
+    ends = [start + side for start, side in zip(starts, sides, strict=True)]
+    # crop_and_resize takes corners between the centres of the first and the last pixel.
+    corners = tf.stack([*starts, *ends], axis=1)
+    return tf.image.crop_and_resize(images, corners, tf.range(count), (height, width))
+
+
+def _sides(smallest, draws, height=1.0, width=1.0):
+    """Heights and widths of random parts, float32 [n] each; `draws` [2 or more, n] in [0, 1)."""
+    area = (smallest + (1 - smallest) * draws[0]) * height * width
+    ratio = (4 / 3) ** (2 * draws[1] - 1)
+    return tf.sqrt(area / ratio), tf.sqrt(area * ratio)
+
+
 def _window(shape, smallest, draws):
     """y, x, height, width of a random part, int32; `draws` [4, n] are even in [0, 1)."""
     if smallest == 1:
         return tf.concat([[0, 0], shape[:2]], axis=0)
     height, width = tf.unstack(tf.cast(shape[:2], tf.float32))
-    area = (smallest + (1 - smallest) * draws[0]) * height * width
-    ratio = (4 / 3) ** (2 * draws[1] - 1)
-    heights, widths = tf.round(tf.sqrt(area / ratio)), tf.round(tf.sqrt(area * ratio))
+    heights, widths = map(tf.round, _sides(smallest, draws, height, width))
     # The first that fits; where none does, in a very long picture, the first is cut off.
     chosen = tf.argmax((heights <= height) & (widths <= width))
     chosen_height = tf.clip_by_value(heights[chosen], 1, height)

@@ -11,12 +11,11 @@ import shutil
 import cv2
 import tensorflow_datasets as tfds
 
-from casm_tf.data import annotations, damage, pictures
+from casm_tf.data import annotations, damage, picture_tree, pictures
 from casm_tf.host import files
 
 # What ImageNet's training pictures have, and what every network trained on it expects.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 _LARGEST_BAD_SHARE = 0.01
 _AT_ONCE = 256  # pictures read ahead
 
@@ -65,10 +64,10 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
             raise ValueError(f"there is no {path}")
     root = pathlib.Path(image_dir).resolve()
     if unlabelled_as is None:
-        labels, names = _pictures(root)
+        labels, names = picture_tree.labelled(root)
     else:
-        labels, names = tuple(unlabelled_as), _unlabelled_pictures(root)
-    stems = [_stem(name) for split in names.values() for name in split]
+        labels, names = tuple(unlabelled_as), picture_tree.unlabelled(root)
+    stems = [picture_tree.stem(name) for split in names.values() for name in split]
     digest = hashlib.sha256("\n".join(sorted(stems)).encode())
     if unlabelled_as is not None:
         digest.update("\n".join(["unlabelled", *labels]).encode())
@@ -179,7 +178,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 
     def _example(self, name):
         """The example of one picture, or None if it is bad; and a line for the journal, or None."""
-        tree, stem = self.builder_config, _stem(name)
+        tree, stem = self.builder_config, picture_tree.stem(name)
         label = annotations.normal(name.split("/")[-2]) if tree.is_labelled else -1
         example = {"label": label, "file_name": name}
         found = None
@@ -257,98 +256,3 @@ def _masks(path, picture):
     if mask.shape[::-1] != picture.size:
         raise ValueError(f"{path} is of {mask.shape[::-1]} pixels, the picture of {picture.size}")
     return [io.BytesIO(cv2.imencode(".png", mask)[1].tobytes())]
-
-
-def _pictures(root):
-    """The classes' names, and {split: paths of its pictures below the root}."""
-    folders = _folders(root)
-    if "train" not in folders:
-        classes = _classes(root, root, folders)
-        splits = {"train": [], "validation": [], "test": []}
-        for name in sorted(name for names in classes.values() for name in names):
-            share = int(hashlib.md5(name.rpartition("/")[2].encode()).hexdigest()[:8], 16) % 10
-            splits[{0: "validation", 1: "test"}.get(share, "train")].append(name)
-        labels = list(classes)
-    else:
-        splits, labels = {}, None
-        for folder, split in _SPLITS.items():
-            inside = _folders(root / folder) if folder in folders else []
-            if folder == "test" and not inside:
-                continue  # ILSVRC's own: pictures without classes
-            if folder in folders:
-                if split in splits:
-                    raise ValueError(f"{root} has val/ and validation/: expected one")
-                classes = _classes(root, root / folder, inside)
-                labels = labels or list(classes)  # those of train/, the first
-                for label in classes.keys() - set(labels):
-                    raise ValueError(f"{root / folder / label}: there is no {label} in train/")
-                splits[split] = [name for names in classes.values() for name in names]
-        if len(splits) == 1:
-            raise ValueError(f"{root} has train/ alone: expected val/, validation/ or test/ too")
-    if len(labels) < 2:
-        raise ValueError(f"{root}: expected at least two class folders; found {labels}")
-    for split, names in splits.items():
-        if not names:
-            raise ValueError(f"{root} has too few pictures: none falls into {split!r}")
-    return tuple(labels), splits
-
-
-def _unlabelled_pictures(root):
-    """{split: paths of its pictures below the root}, whatever folders they lie in."""
-    inside = {folder: _pictures_below(root, root / folder) for folder in _folders(root)}
-    given = {_SPLITS[folder]: names for folder, names in inside.items() if folder in _SPLITS}
-    if "train" in given and len(given) > 1:
-        splits = given
-    else:
-        names = _pictures_below(root, root)
-        # In an order that has nothing to do with what they show, and is the same everywhere.
-        names.sort(key=lambda name: hashlib.md5(name.encode()).hexdigest())
-        tenth = max(1, len(names) // 10)
-        splits = {
-            "train": sorted(names[2 * tenth :]),
-            "validation": sorted(names[:tenth]),
-            "test": sorted(names[tenth : 2 * tenth]),
-        }
-    for split, names in splits.items():
-        if not names:
-            raise ValueError(f"{root} has too few pictures: none is left for {split!r}")
-    return splits
-
-
-def _pictures_below(root, directory):
-    """The pictures at any depth of a directory, as sorted paths below the root."""
-    names = (
-        path.relative_to(root)
-        for path in directory.rglob("*")
-        if path.suffix.lower() in pictures.SUFFIXES and path.is_file()
-    )
-    return sorted(
-        name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)
-    )
-
-
-def _classes(root, directory, folders):
-    """{class: paths of its pictures below the root}, both sorted."""
-    if not folders:
-        raise ValueError(f"{directory}: expected a folder for each class; found none")
-    classes = {}
-    for folder in folders:
-        names = sorted(
-            path.relative_to(root).as_posix()
-            for path in (directory / folder).iterdir()
-            if path.suffix.lower() in pictures.SUFFIXES and not path.name.startswith(".")
-        )
-        if not names:
-            raise ValueError(f"{directory / folder}: a class folder without pictures")
-        classes[annotations.normal(folder)] = names
-    return classes
-
-
-def _folders(directory):
-    paths = (path for path in directory.iterdir() if path.is_dir())
-    return sorted(path.name for path in paths if not path.name.startswith("."))
-
-
-def _stem(name):
-    """A picture's path without its suffix, as annotations are joined to it."""
-    return annotations.normal(name.rpartition(".")[0])

@@ -14,7 +14,7 @@ __all__ = [
     "Dataset",
     "dataset_of_run",
     "evaluation_batches",
-    "names_of_batches",
+    "names_of_batch",
     "of_all_classes",
     "of_classes",
     "open_dataset",
@@ -74,7 +74,7 @@ def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=
     def prepare(number, batch):
         images, labels = batch
         if smallest_crop < 1:
-            images = random_resized_crops(images, smallest_crop, (seed, number))
+            images = crops.random_views(images, smallest_crop, (seed, number))
         if flip:
             draws = tf.random.stateless_uniform((batch_size,), tf.random.fold_in((seed, number), 1))
             images = tf.where(draws[:, None, None, None] < 0.5, images[:, :, ::-1], images)
@@ -91,42 +91,23 @@ def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def names_of_batches(dataset, batch_size, seed, numbers):
-    """The names of the pictures in some batches of `training_batches`: a list of str for each.
+def names_of_batch(dataset, batch_size, seed, number):
+    """The names, str, of the pictures in one of `training_batches`; its `number` is from 1.
 
-    `numbers` is a range, from 1. A name is a file's or, where the data set has none, the record's
-    number in its data file. None are known where the data set has no file names and is not kept in
-    memory: then the lists are empty. Reads all that stands before those batches.
+    A name is a file's or, where the data set has none, the record's number in its data file. None
+    are known where the data set has no file names and is not kept in memory: then the list is
+    empty. Reads all that stands before that batch.
     """
     name = datasets.file_name(dataset.builder.info.features)
-    first, count = batch_size * (numbers[0] - 1), batch_size * len(numbers)
+    first = batch_size * (number - 1)
     if _fits_in_memory(dataset):
         names = _shuffled(dataset, seed, lambda x: x.get(name, x["tfds_id"]), with_ids=True)
         names = names.skip(first)
     elif name in dataset.builder.info.features:
         names = _labelled_records(dataset, seed, first).map(lambda example: example[name])
     else:
-        return [[] for _ in numbers]
-    batches = names.take(count).batch(batch_size).as_numpy_iterator()
-    return [[name.decode() for name in batch] for batch in batches]
-
-
-def random_resized_crops(images, smallest, seed):
-    """A random part of each image at the image's size, as PyTorch's RandomResizedCrop takes it.
-
-    Its share of the area is even between `smallest` and 1, its ratio of width to height between 3/4
-    and 4/3, even in the logarithm; a side ends at the image's. [B, H, W, 3] -> float32 alike.
-    """
-    count, height, width = images.shape[0], *images.shape[1:3]
-    area, ratio, *place = tf.unstack(tf.random.stateless_uniform((4, count), seed))
-    area = smallest + (1 - smallest) * area
-    ratio = (4 / 3) ** (2 * ratio - 1)
-    sides = [tf.minimum(tf.sqrt(area / ratio), 1), tf.minimum(tf.sqrt(area * ratio), 1)]
-    starts = [(1 - side) * where for side, where in zip(sides, place, strict=True)]
-    ends = [start + side for start, side in zip(starts, sides, strict=True)]
-    # crop_and_resize takes corners between the centres of the first and the last pixel.
-    corners = tf.stack([*starts, *ends], axis=1)
-    return tf.image.crop_and_resize(images, corners, tf.range(count), (height, width))
+        return []
+    return [name.decode() for name in names.take(batch_size).as_numpy_iterator()]
 
 
 def evaluation_batches(

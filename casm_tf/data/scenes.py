@@ -1,9 +1,10 @@
-"""What digit_scenes and letter_scenes share: the photographs, the pasting, what an example holds.
+"""What digit_scenes and letter_scenes share: all but the objects that are pasted on photographs.
 
 The photographs come with scikit-learn (two) and scikit-image (ten).
 """
 
 import dataclasses
+import inspect
 import io
 
 import cv2
@@ -33,39 +34,82 @@ class ScenesConfig(tfds.core.BuilderConfig):
     seed: int = 0
 
 
-def features(image_size, label):
-    """Of a data set of scenes, whose classes are those of the feature `label`."""
-    return tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(shape=(image_size, image_size, 3)),
-            "label": label,
+class Scenes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A data set of scenes, which its module describes.
+
+    A subclass has BUILDER_CONFIGS, of `sizes`; LABELS, the arguments of its ClassLabel; MEAN and
+    STD of the training split's pixels in [0, 1], red, green and blue; and what follows.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+
+    def drawn(self, split, index, random):
+        """What is pasted in a split's scene of this number, [H, W] in [0, 1], and its label."""
+        raise NotImplementedError
+
+    @staticmethod
+    def placed(drawn, size, random):
+        """What was `drawn` at a random place of a scene, its ink: float32 [S, S] in [0, 1]."""
+        raise NotImplementedError
+
+    def _info(self):
+        size = self.builder_config.image_size
+        features = {
+            "image": tfds.features.Image(shape=(size, size, 3)),
+            "label": tfds.features.ClassLabel(**self.LABELS),
             "bbox": tfds.features.BBoxFeature(),
-            "mask": tfds.features.Image(shape=(image_size, image_size, 1)),
+            "mask": tfds.features.Image(shape=(size, size, 1)),
         }
-    )
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            description=inspect.getmodule(type(self)).__doc__,
+            metadata=tfds.core.MetadataDict({"mean": self.MEAN, "std": self.STD}),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in _STRIPS}
+
+    def _generate_examples(self, split):
+        config = self.builder_config
+        photographs = [_strip(_photograph(name), *_STRIPS[split]) for name in _PHOTOGRAPHS]
+        for index in range(config.scenes[split]):
+            # A generator for each: its content depends on no other scene.
+            random = np.random.default_rng([config.seed, *split.encode(), index])
+            drawn, label = self.drawn(split, index, random)
+            background = _random_background(photographs, config.image_size, random)
+            ink = self.placed(drawn, config.image_size, random)
+            image, mask = coloured(ink, background, random)
+            yield (
+                f"{split}_{index:05d}",
+                {
+                    "image": _png(image),
+                    "label": label,
+                    "bbox": _bounding_box(mask),
+                    "mask": _png(mask.astype(np.uint8) * 255),
+                },
+            )
 
 
-def example(image, label, mask):
-    """What `features` describes: of the scene, uint8 [S, S, 3], and its object's pixels, bool."""
-    return {
-        "image": _png(image),
-        "label": label,
-        "bbox": _bounding_box(mask),
-        "mask": _png(mask.astype(np.uint8) * 255),
-    }
+def sizes(full, tiny):
+    """The configs of a data set, {split: scenes} each."""
+    return [
+        ScenesConfig(
+            name="full",
+            description="64x64 pixels, as the figures of this project are measured on.",
+            scenes=full,
+        ),
+        ScenesConfig(
+            name="tiny",
+            description="32x32 pixels and a few scenes, for tests.",
+            image_size=32,
+            scenes=tiny,
+        ),
+    ]
 
 
-def random_of_scene(config, split, index):
-    """A generator for each scene: its content depends on no other scene."""
-    return np.random.default_rng([config.seed, *split.encode(), index])
-
-
-def photographs(split):
-    """The split's part of each photograph, RGB uint8 [H, W, 3] each."""
-    return [_strip(_photograph(name), *_STRIPS[split]) for name in _PHOTOGRAPHS]
-
-
-def random_background(photographs, size, random):
+def _random_background(photographs, size, random):
     """A square part of one of them, `size` to 4 times `size` pixels wide, at `size` x `size`."""
     photograph = photographs[random.integers(len(photographs))]
     side = int(random.integers(size, min(4 * size, *photograph.shape[:2]) + 1))

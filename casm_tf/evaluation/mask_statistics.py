@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from casm_tf import objectives
 from casm_tf.evaluation.checks import checked_masks
 
 
@@ -25,15 +26,17 @@ class MaskStatistics:
 
     def accumulate(self, masks):
         """Take in a batch of masks, float [B, H, W] in [0, 1]; ValueError for anything else."""
-        for mask in checked_masks(np.asarray(masks, np.float64)):
-            mean = float(mask.mean())
+        masks = checked_masks(np.asarray(masks, np.float64))[..., None]
+        terms = (objectives.mean_mask, objectives.mask_entropy, objectives.total_variation)
+        of_images = zip(*(term(masks).numpy().tolist() for term in terms), strict=True)
+        for mean, entropy, variation in of_images:
             self._images += 1
             # Welford's update: the difference of two large sums would lose digits.
             deviation = mean - self._mean
             self._mean += deviation / self._images
             self._squared_deviations += deviation * (mean - self._mean)
-            self._entropy += _entropy(mask)
-            self._total_variation += _total_variation(mask)
+            self._entropy += entropy
+            self._total_variation += variation
 
     def compute(self):
         """{"mask_mean", "mask_std", "mask_entropy", "mask_tv"}; ValueError if there was no mask."""
@@ -46,14 +49,3 @@ class MaskStatistics:
             "mask_entropy": self._entropy / self._images,
             "mask_tv": self._total_variation / self._images,
         }
-
-
-def _entropy(mask):
-    """Mean of -m log2 m, in bits; 0 log 0 = 0."""
-    return float(np.mean(-mask * np.log2(mask, where=mask > 0, out=np.zeros_like(mask))))
-
-
-def _total_variation(mask):
-    """Mean of the squared differences down plus that to the right; 0 along a side of one pixel."""
-    differences = (np.diff(mask, axis=axis) for axis in (0, 1))
-    return sum(float(np.mean(difference**2)) for difference in differences if difference.size)

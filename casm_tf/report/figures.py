@@ -12,19 +12,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from PIL import ImageColor
 
+from casm_tf import objectives
 from casm_tf.evaluation.inpainting import inpainted
 from casm_tf.evaluation.localization import binarize, predict_box
 from casm_tf.host import files
+from casm_tf.serving.masks import BOX_COLOR, MASK_COLOR, MASK_OPACITY
 
-# Orange and sky blue of Okabe and Ito, told apart with every kind of colour vision. The edge makes
-# them visible on white, and the dashes show both where the boxes coincide.
-GROUND_TRUTH_COLOR, PREDICTED_COLOR = "#E69F00", "#56B4E9"
+# The edge makes them visible on white, and the dashes show both where the boxes coincide.
+GROUND_TRUTH_COLOR, PREDICTED_COLOR = MASK_COLOR, BOX_COLOR
 _EDGE = [withStroke(linewidth=2.6, foreground="black")]
 _GROUND_TRUTH = {"color": GROUND_TRUTH_COLOR, "linewidth": 1.4, "path_effects": _EDGE}
 _PREDICTED = {**_GROUND_TRUTH, "color": PREDICTED_COLOR, "linestyle": (0, (3, 1.5))}
 _TILE_INCHES, _TILE_PIXELS = 1.2, 192  # the pixels are a wish: an image's are enlarged k times
-_TINT = np.float32([230, 159, 0])  # of what is salient in `mask_grid`
+_TINT = np.float32(ImageColor.getrgb(MASK_COLOR))
 
 
 def figure_2(images, masks, boxes, path, method="volume", alpha=1.0):
@@ -47,11 +49,12 @@ def figure_2(images, masks, boxes, path, method="volume", alpha=1.0):
     images, masks = _checked(images, masks)
     if len(boxes) != len(images):
         raise ValueError(f"boxes are one array an image; found {len(boxes)} for {len(images)}")
-    binary = [binarize(mask, method, alpha) for mask in masks]
+    binary = np.stack([binarize(mask, method, alpha) for mask in masks])
+    ones = binary[..., None].astype(np.uint8)
     rows = {
         "original": images,
-        "masked in": [masked_in(*pair) for pair in zip(images, binary, strict=True)],
-        "masked out": [masked_out(*pair) for pair in zip(images, binary, strict=True)],
+        "masked in": objectives.masked_in(images, ones),
+        "masked out": objectives.masked_out(images, ones),
         "masked out,\ninpainted": [inpainted(*pair) for pair in zip(images, binary, strict=True)],
         "mask\nand boxes": np.repeat(_grey(masks)[..., None], 3, axis=-1),
     }
@@ -106,16 +109,6 @@ def scored_image(image, mask, boxes, predicted_box):
     return png.getvalue()
 
 
-def masked_in(image, binary_mask):
-    """b x: what is salient of an image, the rest black."""
-    return image * binary_mask[..., None].astype(image.dtype)
-
-
-def masked_out(image, binary_mask):
-    """(1 - b) x: an image with what is salient black."""
-    return masked_in(image, ~binary_mask)
-
-
 def mask_grid(images, masks, columns=8):
     """Each image above itself in grey with the mask in orange on it: uint8 [H', W', 3].
 
@@ -133,7 +126,7 @@ def mask_grid(images, masks, columns=8):
 def _overlaid(images, masks):
     """Images in grey with their masks in orange on them, uint8 [N, H, W, 3]."""
     grey = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images])
-    weight = 0.7 * masks[..., None]
+    weight = MASK_OPACITY * masks[..., None]
     return np.round((1 - weight) * grey[..., None] + weight * _TINT).astype(np.uint8)
 
 

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 from PIL import Image, ImageDraw
 
-_TINT, _BOX_COLOR = "#E69F00", "#56B4E9"  # as in casm_tf.report.figures
+# Orange and sky blue of Okabe and Ito, told apart with every kind of colour vision.
+MASK_COLOR, BOX_COLOR = "#E69F00", "#56B4E9"
+MASK_OPACITY = 0.7  # of what is salient, over the picture in grey
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,11 +75,11 @@ class Mask:
 def overlaid(image, opacity, box):
     """`Mask.overlay` of a picture in RGB, the mask in grey and the box or None."""
     overlay = image.convert("L").convert("RGB")
-    overlay.paste(_TINT, mask=opacity.point(lambda value: 0.7 * value))
+    overlay.paste(MASK_COLOR, mask=opacity.point(lambda value: MASK_OPACITY * value))
     if box:
         x0, y0, x1, y1 = box
         edge = max(1, round(max(image.size) / 300))
-        ImageDraw.Draw(overlay).rectangle((x0, y0, x1 - 1, y1 - 1), outline=_BOX_COLOR, width=edge)
+        ImageDraw.Draw(overlay).rectangle((x0, y0, x1 - 1, y1 - 1), outline=BOX_COLOR, width=edge)
     return overlay
 
 
