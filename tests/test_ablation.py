@@ -2,21 +2,17 @@
 
 import csv
 import json
-import pathlib
-import subprocess
-import sys
 
+import programs
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
 SETTINGS = ("--dataset=digit_scenes/tiny", "--pretraining_steps=2", "--seeds=0,1")
 ROWS = "E_shared_FL,C_separate_L100"
 
 
 def call(runs_dir, data_dir, *arguments):
     where = (f"--runs_dir={runs_dir}", f"--data_dir={data_dir}")
-    command = [sys.executable, "-m", "benchmarks.ablation", *SETTINGS, *where, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return programs.call("benchmarks.ablation", *SETTINGS, *where, *arguments)
 
 
 def last_line(done):

@@ -2,11 +2,10 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
+import programs
 import pytest
 
 from casm_tf import networks
@@ -14,7 +13,6 @@ from casm_tf.data import input_pipeline
 from casm_tf.evaluation import Accuracy, other_classifiers
 from casm_tf.networks import small_classifiers
 
-ROOT = pathlib.Path(__file__).parent.parent
 DATASET = input_pipeline.Dataset(
     builder=None, image_size=32, labels=("a", "b", "c"), mean=(0.5, 0.4, 0.2), std=(0.2, 0.3, 0.25)
 )
@@ -207,8 +205,7 @@ def test_each_classifiers_accuracy_on_each_view(scene):
 
 
 def call(*arguments):
-    command = [sys.executable, "-m", "components.classifiers", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return programs.call("components.classifiers", *arguments)
 
 
 @pytest.mark.long

@@ -4,7 +4,6 @@ import base64
 import http.server
 import io
 import json
-import pathlib
 import struct
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import zlib
 
 import exports
 import numpy as np
+import programs
 import pytest
 import trees
 from PIL import Image
@@ -22,8 +22,6 @@ from PIL import Image
 from casm_tf.serving import client
 
 pytest.importorskip("tensorflow_serving")
-
-ROOT = pathlib.Path(__file__).parent.parent
 
 
 def encoded(image, kind="JPEG"):
@@ -50,7 +48,7 @@ def serving(tmp_path_factory):
 def ports(serving):
     """The stand-in's ports, {"rest": port, "grpc": port}."""
     process = subprocess.Popen(
-        [sys.executable, ROOT / "tests" / "stand_in.py", serving, "casm"],
+        [sys.executable, programs.ROOT / "tests" / "stand_in.py", serving, "casm"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -76,10 +74,7 @@ def b64(data):
 
 
 def extract(model, *arguments, cwd):
-    command = [sys.executable, "-m", "casm_tf.extract", f"--model={model}", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)}
-    )
+    return programs.call("casm_tf.extract", f"--model={model}", *arguments, cwd=cwd)
 
 
 def test_the_program_gives_the_same_from_a_directory_and_from_a_server(serving, ports, tmp_path):

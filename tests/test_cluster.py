@@ -1,21 +1,17 @@
 """The Kubeflow Pipelines file, read back, against the graph that runs here."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
+import programs
 import pytest
 
 from components import graph
 
-ROOT = pathlib.Path(__file__).parent.parent
 NAMES = {component.name: component for component in graph.COMPONENTS}
 
 
 def compiled(path, *arguments):
-    command = [sys.executable, "-m", "components.pipeline", f"--compile={path}", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return programs.call("components.pipeline", f"--compile={path}", *arguments)
 
 
 @pytest.fixture(scope="module")

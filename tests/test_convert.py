@@ -11,19 +11,18 @@ import collections
 import os
 import pathlib
 import pickle
-import subprocess
 import sys
 
 import keras
 import numpy as np
 import parity
+import programs
 import pytest
 import tensorflow as tf
 
 from casm_tf import networks
 from casm_tf.networks import conversion, efficientnet_lite
 
-ROOT = pathlib.Path(__file__).parent.parent
 ANSWERS = pathlib.Path(__file__).parent / "data" / "torch_answers.npz"
 
 
@@ -417,15 +416,8 @@ def test_a_block_of_efficientnet_lite_is_pytorchs(size, padding):
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def call(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "casm_tf.convert", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def call(*arguments):
+    return programs.call("casm_tf.convert", *arguments)
 
 
 def test_an_original_checkpoint_becomes_a_mask_model(tmp_path):
@@ -494,7 +486,8 @@ def test_a_package_that_is_not_there_is_one_line(tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('no torch')")
     (tmp_path / "a.pth").write_bytes(b"any")
     flags = (f"--weights={tmp_path / 'a.pth'}", f"--output={tmp_path / 'a.weights.h5'}")
-    done = call(*flags, PYTHONPATH=str(tmp_path))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = programs.run(programs.command("casm_tf.convert", *flags), env=environment)
     assert_refused(done, "a.pth: pip install 'casm_tf[convert]' (no torch)")
     assert not (tmp_path / "a.weights.h5").exists()
 

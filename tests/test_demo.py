@@ -1,17 +1,13 @@
 """The demonstration, as a program, and the shipped model's masks of known photographs."""
 
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
+import programs
 import pytest
 from PIL import Image
 
 from casm_tf import demo
 from casm_tf.serving import mask_model
 
-ROOT = pathlib.Path(__file__).parent.parent
 CATS = {"tabby", "tiger cat", "Egyptian cat", "Persian cat", "Siamese cat", "lynx"}
 
 
@@ -24,13 +20,7 @@ def masks():
 
 
 def test_the_demonstration_leaves_three_files_a_photograph_and_all_side_by_side(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "casm_tf.demo", f"--output={tmp_path}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = programs.call("casm_tf.demo", f"--output={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.iterdir())) == 3 * 7 + 1
     assert Image.open(tmp_path / "photographs.png").size == (1400, 600)

@@ -2,7 +2,8 @@
 
 import io
 import json
-import pathlib
+import resource
+import signal
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import cv2
 import exports
 import keras
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 import trees
@@ -19,7 +21,6 @@ from casm_tf.data import crops, input_pipeline, pictures
 from casm_tf.evaluation import localization
 from casm_tf.serving import decoding, export, servable
 
-ROOT = pathlib.Path(__file__).parent.parent
 squashed = tf.function(
     lambda data: decoding.squashed(data, exports.SIZE),
     input_signature=[tf.TensorSpec((), tf.string)],
@@ -207,13 +208,7 @@ def test_a_fresh_process_needs_neither_keras_nor_us(exported, tmp_path):
         "outputs = model.signatures['image_bytes'](image_bytes=data)\n"
         "print(json.dumps(outputs['mask'].numpy().tolist()))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, exported, path],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = programs.run([sys.executable, "-c", code, exported, path], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = np.array(json.loads(done.stdout))
     pixels = squashed(path.read_bytes()).numpy()[None]
@@ -317,8 +312,7 @@ def run_dir(tiny_data_dir, tmp_path):
 
 
 def push(run_dir, *arguments):
-    command = [sys.executable, "-m", "components.pusher", f"--run_dir={run_dir}", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return programs.call("components.pusher", f"--run_dir={run_dir}", *arguments)
 
 
 def test_pusher_exports_and_says_how_to_go_on(run_dir, tiny_data_dir, tmp_path):
@@ -346,23 +340,18 @@ def test_pusher_refuses_a_directory_without_a_run(gone, run_dir, tmp_path):
     assert not (tmp_path / "serving").exists()
 
 
-def test_a_disk_without_room_leaves_nothing(tmp_path):
+def export_without_room(directory):
     # What a full disk does, a limit on files' sizes does too: writing fails in the middle.
-    code = (
-        "import resource, signal, sys; sys.path.insert(0, 'tests')\n"
-        "import casm_tf.host.quiet, exports\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "try: exports.export_tiny(sys.argv[1])\n"
-        "except OSError as error: print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "casm"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        exports.export_tiny(directory)
+    except OSError as error:
+        print(error)
+
+
+def test_a_disk_without_room_leaves_nothing(tmp_path):
+    done = programs.fork(export_without_room, tmp_path / "casm")
     assert done.returncode == 0, done.stderr
     assert "casm/1 could not be written" in done.stdout or "too large" in done.stdout
     assert not list((tmp_path / "casm").iterdir())

@@ -4,12 +4,12 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import cv2
 import exports
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 import trees
@@ -19,8 +19,6 @@ from casm_tf import extract
 from casm_tf.cli import picture_files
 from casm_tf.evaluation import localization
 from casm_tf.serving import mask_model
-
-ROOT = pathlib.Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +32,8 @@ def model(exported):
     return mask_model.MaskModel.load(exported)
 
 
-def call(*arguments, cwd=ROOT):
-    command = [sys.executable, "-m", "casm_tf.extract", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, env=environment
-    )
+def call(*arguments, **options):
+    return programs.call("casm_tf.extract", *arguments, **options)
 
 
 def turned(path, orientation, image):
@@ -259,7 +253,7 @@ def test_memory_is_bounded_for_50_megapixels(exported, tmp_path):
     for folder in (small, large):
         command = [sys.executable, "-c", code, folder, f"--model={exported}"]
         command.append(f"--output={tmp_path / 'masks'}")
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = programs.run(command)
         assert done.returncode == 0, done.stderr
         peaks.append(float(done.stdout))
     print(f"peaks in MB: {peaks}")

@@ -1,14 +1,12 @@
 """Numbers that are not finite, a full disk, damaged data: a training ends, or goes on, as told."""
 
 import math
-import os
-import pathlib
-import subprocess
-import sys
 
+import conftest  # noqa: F401  (in a fork too: its logical devices, before any tensor)
 import faulty
 import keras
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 import test_casm
@@ -65,29 +63,17 @@ def test_no_checkpoint_is_written_of_a_step_that_is_not_finite(tmp_path):
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"ckpt-1", "ckpt-2"}
 
 
-ON_TWO_REPLICAS = """
-import pathlib, sys
-import conftest, numpy as np, pytest, tensorflow as tf, test_casm, test_faults
-from casm_tf import networks
-from casm_tf.training import hooks
-networks.RESNETS["tiny"] = networks.ResNet((1, 1, 1, 1), widths=(4, 4, 8, 8), deep_stem=False)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-model = test_casm.make("L2", strategy=strategy)
-with pytest.raises(hooks.NotFiniteError, match="in step 3 "):
-    test_faults.train(model, pathlib.Path(sys.argv[1]), {3: np.nan}, strategy=strategy)
-"""
+def train_on_two_replicas(directory):
+    networks.RESNETS["tiny"] = networks.ResNet((1, 1, 1, 1), widths=(4, 4, 8, 8), deep_stem=False)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    model = test_casm.make("L2", strategy=strategy)
+    with pytest.raises(hooks.NotFiniteError, match="in step 3 "):
+        train(model, directory, {3: np.nan}, strategy=strategy)
 
 
 @pytest.mark.long  # 25 seconds; a process of its own, as strategies' collectives have one name
 def test_what_one_replica_finds_ends_the_training(tmp_path):
-    places = os.pathsep.join([str(pathlib.Path(__file__).parent), str(faulty.ROOT)])
-    done = subprocess.run(
-        [sys.executable, "-c", ON_TWO_REPLICAS, tmp_path],
-        env=os.environ | {"PYTHONPATH": places},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = programs.fork(train_on_two_replicas, tmp_path)
     assert done.returncode == 0, done.stderr
 
 

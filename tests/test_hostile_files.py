@@ -5,8 +5,6 @@ import json
 import os
 import pathlib
 import struct
-import subprocess
-import sys
 import zlib
 
 import exports
@@ -15,21 +13,11 @@ import trees
 from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
+from programs import call
 
 from casm_tf.cli import limits, picture_files
 from casm_tf.data import annotations, image_folder
 from casm_tf.host import archives, files
-
-ROOT = pathlib.Path(__file__).parent.parent
-
-
-def call(module, *arguments, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        **{"cwd": cwd, "capture_output": True, "text": True, "check": False},
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-
 
 # === XML ===
 

@@ -1,42 +1,42 @@
 """configs/imagenet/: what each says, and runs of two steps on a tiny tree of the same shape."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
+import programs
 import pytest
+from absl import flags
+from programs import ROOT
 from trees import write_tree, xml
 
 from casm_tf import objectives
 
-ROOT = pathlib.Path(__file__).parent.parent
 FLAGFILES = sorted(
     set(ROOT.glob("configs/imagenet/*.flags")) - {ROOT / "configs/imagenet/base.flags"}
 )
 SHORT = ("--batch_size=4", "--steps=2", "--pretraining_steps=1")
-PARSE = """
-import json, sys
-import casm_tf.train
-from absl import flags
-for path in sys.argv[1:]:
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    flags.FLAGS(["train", f"--flagfile={path}"])
-    print(json.dumps(flags.FLAGS.flag_values_dict(), default=str))
-"""
 
 
-def call(*arguments):
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def parse(*paths):
+    """Print a line of JSON for each flagfile: the training's flags."""
+    import casm_tf.train  # noqa: F401  (its flags)
+
+    for path in paths:
+        flags.FLAGS.unparse_flags()
+        for name in flags.FLAGS:
+            flags.FLAGS[name].unparse()
+        flags.FLAGS(["train", f"--flagfile={path}"])
+        print(json.dumps(flags.FLAGS.flag_values_dict(), default=str))
+
+
+def call(module, *arguments):
+    done = programs.call(module, *arguments)
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_every_flagfile_is_understood_and_has_the_originals_numbers():
-    lines = call("-c", PARSE, *FLAGFILES).splitlines()
+    done = programs.fork(parse, *FLAGFILES)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
     assert len(lines) == len(FLAGFILES) == 11
     seen = set()
     for path, line in zip(FLAGFILES, lines, strict=True):
@@ -75,9 +75,9 @@ def tree(tmp_path):
 @pytest.mark.parametrize("name", ["l100_e_separate", "f_c"])
 def test_a_flagfile_runs_and_is_scored(name, tree, tmp_path):
     small = ("--image_size=32", "--classifier=small_resnet")
-    call("-m", "casm_tf.train", f"--flagfile=configs/imagenet/{name}.flags", *SHORT, *small, *tree)
+    call("casm_tf.train", f"--flagfile=configs/imagenet/{name}.flags", *SHORT, *small, *tree)
     run_dir = tmp_path / "run"
-    evaluator = ("-m", "components.evaluator", f"--run_dir={run_dir}", "--split=validation")
+    evaluator = ("components.evaluator", f"--run_dir={run_dir}", "--split=validation")
     call(*evaluator, "--protocol=squash")
     results = json.loads((run_dir / "evaluation.json").read_text())
     assert results.pop("protocol") == "squash"
@@ -94,7 +94,7 @@ def test_a_flagfile_runs_and_is_scored(name, tree, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
 def test_two_steps_with_its_own_networks(path, tree, tmp_path):
-    call("-m", "casm_tf.train", f"--flagfile={path}", *SHORT, *tree)
+    call("casm_tf.train", f"--flagfile={path}", *SHORT, *tree)
     flags = json.loads((tmp_path / "run" / "run.json").read_text())["flags"]
     assert (flags["classifier"], flags["image_size"], flags["steps"]) == ("resnet50", 224, 2)
     assert (tmp_path / "run" / "model.keras").stat().st_size > 90e6  # ResNet-50's weights and more

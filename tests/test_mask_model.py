@@ -1,12 +1,12 @@
 """MaskModel: from a picture to its mask, by every kind of model, and what is refused."""
 
 import json
-import subprocess
 import sys
 
 import exports
 import keras
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 import trees
@@ -47,15 +47,14 @@ def test_nothing_is_imported_before_it_is_used(exported):
         "import keras\n"  # which can be had afterwards
         "keras.Sequential([keras.layers.Dense(1)])(keras.ops.ones((1, 1)))\n"
     )
-    command = [sys.executable, "-c", code, exported]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = programs.run([sys.executable, "-c", code, exported])
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
 
 def test_extract_starts_without_keras():
     code = "import sys, casm_tf.extract; assert not {'keras', 'sklearn'} & set(sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = programs.run([sys.executable, "-c", code])
     assert done.returncode == 0, done.stderr
 
 

@@ -5,26 +5,18 @@ import json
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 
 import mutations
 import numpy as np
+import programs
 import pytest
 import trees
 from PIL import Image
 
 from casm_tf.data import damage, datasets, input_pipeline, pictures
 
-ROOT = pathlib.Path(__file__).parent.parent
 _MEGABYTES = 150  # more than any of the small files takes: one with a false size would
-
-
-def call(*arguments):
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        **{"cwd": ROOT, "capture_output": True, "text": True, "check": False, "timeout": 400},
-    )
 
 
 @pytest.mark.parametrize(
@@ -34,7 +26,7 @@ def test_mutated_files_are_read_or_refused(count, seed, tiny_data_dir, tmp_path)
     folder = tmp_path / "files"
     shutil.copytree(tiny_data_dir, folder)
     options = (f"--count={count}", f"--seed={seed}", f"--data={tiny_data_dir}")
-    done = call("tests/read_mutated.py", folder, *options)
+    done = programs.run([sys.executable, "tests/read_mutated.py", folder, *options], timeout=400)
     last = (folder / "last.txt").read_text()
     assert done.returncode == 0, f"exit code {done.returncode} at {last}: {done.stderr[-2000:]}"
     results = [json.loads(line) for line in done.stdout.splitlines()]
@@ -137,10 +129,8 @@ def test_a_tree_with_mutated_pictures_is_prepared_or_refused_by_name(share, code
         except ValueError as error:
             bad[path.relative_to(tmp_path / "tree").as_posix()] = str(error)
     outputs = [f"--{name}={tmp_path / name}" for name in ("examples", "statistics", "schema")]
-    done = call(
-        *("-m", "components.example_gen", "--dataset=image_folder", *outputs),
-        f"--image_dir={tmp_path / 'tree'}",
-    )
+    tree = f"--image_dir={tmp_path / 'tree'}"
+    done = programs.call("components.example_gen", "--dataset=image_folder", *outputs, tree)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     skipped = [path.read_text() for path in (tmp_path / "examples").rglob("skipped.txt")]

@@ -1,10 +1,10 @@
 """The exported model in a runtime that is not TensorFlow's."""
 
-import subprocess
 import sys
 
 import exports
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 
@@ -32,12 +32,8 @@ def test_openvino_gives_tensorflows_masks(tmp_path):
     loaded = tf.saved_model.load(str(path))
     expected = loaded.signatures["serving_default"](images=images)
     np.savez(tmp_path / "images.npz", images=images)
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, path, tmp_path / "images.npz", tmp_path / "found.npz"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    files = (tmp_path / "images.npz", tmp_path / "found.npz")
+    done = programs.run([sys.executable, "-c", CODE, path, *files])
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "found.npz")
     for name in ("mask", "probabilities"):

@@ -7,12 +7,12 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 
+import programs
 import pytest
+from programs import ROOT
 
-ROOT = pathlib.Path(__file__).parent.parent
 NAMES = ["ExampleGen", "Trainer", "Evaluator", "InfraValidator", "Pusher"]
 STEPS = 6
 
@@ -33,13 +33,11 @@ def command(root, *arguments):
         f"--pipeline_root={root}",
         f"--latest={root / 'latest'}",
     ]
-    return [sys.executable, "-m", "components.pipeline", *given, *arguments]
+    return programs.command("components.pipeline", *given, *arguments)
 
 
 def call(root, *arguments):
-    return subprocess.run(
-        command(root, *arguments), cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    return programs.run(command(root, *arguments))
 
 
 def last(done):
@@ -47,13 +45,7 @@ def last(done):
 
 
 def by_lineage(root, path):
-    return subprocess.run(
-        [sys.executable, "-m", "components.lineage", path, f"--pipeline_root={root}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return programs.call("components.lineage", path, f"--pipeline_root={root}")
 
 
 @pytest.fixture(scope="module")
@@ -252,13 +244,7 @@ def test_what_is_gone_is_made_again(root):
     ],
 )
 def test_a_users_mistake_is_one_line(argument, message, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "components.pipeline", f"--pipeline_root={tmp_path}", argument],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = programs.call("components.pipeline", f"--pipeline_root={tmp_path}", argument)
     assert done.returncode == 2
     assert done.stderr.startswith(f"pipeline: {message}") and done.stderr.count("\n") == 1
 

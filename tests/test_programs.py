@@ -1,17 +1,15 @@
 """The programs themselves, as processes, on 32x32 scenes."""
 
 import json
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import keras
 import pytest
+import tensorflow as tf
+from programs import ROOT, call, fork, run_module
 
 import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
 
-ROOT = pathlib.Path(__file__).parent.parent
 SMALL = (
     "--dataset=digit_scenes/tiny",
     "--classifier=small_resnet",
@@ -26,11 +24,6 @@ SMALL = (
     "--checkpoint_every=3",
     "--validate_every=3",
 )
-
-
-def call(module, *arguments):
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -69,24 +62,18 @@ def test_other_ways_to_compute_train_to_the_end(options, tiny_data_dir, tmp_path
     assert (tmp_path / "run" / "model.keras").exists()
 
 
-# The program where MirroredStrategy finds two devices: logical CPUs in the place of GPUs.
-ON_TWO_DEVICES = """
-import runpy
-import casm_tf.host.quiet
-import tensorflow as tf
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-runpy.run_module("casm_tf.train", run_name="__main__", alter_sys=True)
-"""
+def train_on_two_devices(*arguments):
+    """The program where MirroredStrategy finds two devices: logical CPUs in the place of GPUs."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    run_module("casm_tf.train", *arguments)
 
 
 def test_the_program_trains_on_two_devices_to_the_end(tiny_data_dir, tmp_path):
     where = (f"--data_dir={tiny_data_dir}", f"--run_dir={tmp_path / 'run'}")
     # 32 validation images make two batches of 12 and one of 8, of which a replica has 2.
     options = ("--strategy=mirrored", "--batch_size=12")
-    command = [sys.executable, "-c", ON_TWO_DEVICES, *SMALL, *where, *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = fork(train_on_two_devices, *SMALL, *where, *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "model.keras").exists()
 

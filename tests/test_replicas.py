@@ -1,15 +1,14 @@
 """Several replicas against one device: the same global batch is the same step."""
 
-import os
-import pathlib
-import subprocess
-import sys
 from unittest import mock
 
+import conftest  # noqa: F401  (in a fork too: its logical devices, before any tensor)
 import keras
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
+import test_casm
 from test_casm import BATCH, IMAGES, LABELS, OPTIONS, SIZE, close, make, state, tiny_resnet  # noqa: F401
 
 from casm_tf import networks
@@ -86,31 +85,19 @@ def test_two_replicas_with_synchronized_statistics_are_as_one_device(name, two_r
     assert largest_difference(one, start) > 1e-3  # they did move
 
 
-ON_FOUR = """
-import pathlib, sys
-import conftest, tensorflow as tf, test_casm, test_replicas
-from casm_tf import networks
-networks.RESNETS["tiny"] = test_casm.TINY
-strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(4)])
-directory = pathlib.Path(sys.argv[1])
-one = test_replicas.trained(directory / "one", sys.argv[2], tf.distribute.get_strategy(), False)
-four = test_replicas.trained(directory / "four", sys.argv[2], strategy)
-print(test_replicas.largest_difference(one, four))
-"""
+def train_on_four(directory, name):
+    networks.RESNETS["tiny"] = test_casm.TINY
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(4)])
+    one = trained(directory / "one", name, tf.distribute.get_strategy(), synchronized=False)
+    four = trained(directory / "four", name, strategy)
+    print(largest_difference(one, four))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["F", "L", "FL", "L2"])
 def test_four_replicas_are_as_one_device(name, tmp_path):
     """In a process of its own: TensorFlow mixes up the collectives of two strategies."""
-    here = pathlib.Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-c", ON_FOUR, tmp_path, name],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = programs.fork(train_on_four, tmp_path, name)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.splitlines()[-1]) < 1e-5
 

@@ -1,18 +1,15 @@
 """What a training starts from: weights for other classes, no labels, the shipped model."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import h5py
 import numpy as np
+import programs
 import pytest
 from trees import picture, write, write_tree
 
 from casm_tf import networks, pretrained
 
-ROOT = pathlib.Path(__file__).parent.parent
 SMALL = (
     *("--dataset=image_folder", "--image_size=32", "--batch_size=4", "--decoder_channels=4"),
     *("--steps=2", "--pretraining_steps=2", "--masked_steps=present"),
@@ -20,8 +17,7 @@ SMALL = (
 
 
 def train(*arguments):
-    command = [sys.executable, "-m", "casm_tf.train", *SMALL, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return programs.call("casm_tf.train", *SMALL, *arguments)
 
 
 def weights_of(classes, path):
@@ -87,14 +83,8 @@ def test_a_folder_without_labels_trains_and_a_classifier_that_knows_nothing_is_w
 
 def test_a_run_without_labels_is_scored_by_what_the_classifier_predicted(unlabelled):
     root, _ = unlabelled
-    command = [sys.executable, "-m", "components.evaluator", f"--run_dir={root / 'run'}"]
-    done = subprocess.run(
-        [*command, "--compared=full_image", "--protocol=squash"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = (f"--run_dir={root / 'run'}", "--compared=full_image", "--protocol=squash")
+    done = programs.call("components.evaluator", *options)
     assert done.returncode == 0, done.stderr
     found = json.loads((root / "run" / "evaluation.json").read_text())["casm"]
     assert found["top1_before"] == 1.0

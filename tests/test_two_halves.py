@@ -1,16 +1,12 @@
 """Twin pictures and the shares of masks by hand; the experiment as a process, with two steps."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
+import programs
 import pytest
 
 from benchmarks import twin_pictures
-
-ROOT = pathlib.Path(__file__).parent.parent
 
 # Two pictures of 2x4 pixels with one channel, and what they are at half the width.
 FIRST = [[0, 2, 4, 8], [1, 1, 5, 7]]
@@ -81,8 +77,7 @@ def test_a_half_where_the_mask_is_faint_has_no_hit():
 def call(runs_dir, data_dir, *arguments):
     options = ("--dataset=digit_scenes/tiny", "--pretraining_steps=2", "--steps=2", "--seeds=3")
     where = (f"--runs_dir={runs_dir}", f"--data_dir={data_dir}")
-    command = [sys.executable, "-m", "benchmarks.two_halves", *options, *where, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return programs.call("benchmarks.two_halves", *options, *where, *arguments)
 
 
 @pytest.mark.long

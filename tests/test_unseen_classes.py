@@ -1,18 +1,15 @@
 """benchmarks.unseen_classes: the groups, the scores by group, and the program as a process."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
+import programs
 import pytest
 import tensorflow_datasets as tfds
 
 from benchmarks import unseen_classes
 from casm_tf.data import input_pipeline
 
-ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = """
 --dataset=letter_scenes/tiny
 --classifier=small_resnet
@@ -101,8 +98,7 @@ def test_the_program_makes_a_row_once(data_dir, tmp_path):
 
     def call():
         where = (f"--data_dir={data_dir}", f"--runs_dir={runs_dir}", f"--config={config}")
-        command = [sys.executable, "-m", "benchmarks.unseen_classes", *where, "--rows=F"]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        return programs.call("benchmarks.unseen_classes", *where, "--rows=F")
 
     done = call()
     assert done.returncode == 0, done.stderr
