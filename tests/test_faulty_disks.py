@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import faulty
+import programs
 import pytest
 import trees
 
@@ -42,36 +43,35 @@ def leave(disk, kilobytes):
     resize(disk, max(4, int(used.split()[0]) + kilobytes))
 
 
-def is_refused(output, given, *expected):
-    with faulty.Training(output, *given) as training:
-        code, said = training.ended()
-    assert code == 2, training.text()
+def is_refused(given, *expected):
+    done = programs.call("casm_tf.train", *given, eager=True)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    said = done.stderr.splitlines()[-1]
     assert said.startswith("train: --")
     for text in expected:
         assert text in said
 
 
-def goes_on(output, given):
-    with faulty.Training(output, *given) as training:
-        assert training.ended()[0] == 0, training.text()
-    return training.text()
+def goes_on(given):
+    done = programs.call("casm_tf.train", *given, eager=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
 
 
 def arguments(data_dir, run_dir, *options):
     return (*faulty.SMALL, f"--data_dir={data_dir}", f"--run_dir={run_dir}", *options)
 
 
-def test_a_disk_that_is_full_at_a_checkpoint(disk, classifier_weights, tiny_data_dir, tmp_path):
+def test_a_disk_that_is_full_at_a_checkpoint(disk, classifier_weights, tiny_data_dir):
     given = arguments(tiny_data_dir, disk / "run", f"--classifier_weights={classifier_weights}")
     # The classifier has 1.4 MB, a checkpoint 2.6 MB: the second has no room.
     resize(disk, 5800)
     checkpoints = disk / "run" / "masks" / "checkpoints"
-    is_refused(
-        tmp_path / "full", given, f"{checkpoints}/.unfinished.ckpt-6", "No space left on device"
-    )
+    is_refused(given, f"{checkpoints}/.unfinished.ckpt-6", "No space left on device")
     assert [path.name for path in checkpoints.iterdir()] == ["ckpt-3"]
     resize(disk, 64_000)
-    said = goes_on(tmp_path / "larger", given)
+    said = goes_on(given)
     assert "passed over" not in said
     assert "3/6" in said
     assert "2/6" not in said
@@ -79,25 +79,25 @@ def test_a_disk_that_is_full_at_a_checkpoint(disk, classifier_weights, tiny_data
 
 
 @pytest.mark.long
-def test_a_disk_that_is_full_elsewhere(disk, tiny_data_dir, tmp_path):
+def test_a_disk_that_is_full_elsewhere(disk, tiny_data_dir):
     run_dir = disk / "run"
     given = arguments(tiny_data_dir, run_dir)
 
     def fails_at(kilobytes, place):
         leave(disk, kilobytes)
-        is_refused(tmp_path / "full", given, place, "No space left on device")
+        is_refused(given, place, "No space left on device")
         assert not list(run_dir.rglob(".unfinished*"))
         resize(disk, 64_000)
 
     fails_at(0, str(disk))  # nothing can be written at all
-    goes_on(tmp_path / "whole", given)
+    goes_on(given)
     (run_dir / "model.keras").unlink()
     fails_at(300, f"{run_dir}/model.keras")
     shutil.rmtree(run_dir / "masks" / "checkpoints")
     fails_at(700, f"{run_dir}/masks")  # no room for the events
     (run_dir / "classifier.weights.h5").unlink()
     fails_at(300, str(run_dir))  # where HDF5 would end the process
-    goes_on(tmp_path / "again", given)
+    goes_on(given)
     assert faulty.scalars(run_dir / "masks")["training/score"].keys() == {3, 6}
 
 
@@ -129,7 +129,7 @@ def test_a_data_file_that_is_damaged_while_it_is_used(damage, tmp_path):
         # An epoch has two steps; there are too many for the training to be through before.
         *("--batch_size=8", "--pretraining_steps=10000"),
     )
-    with faulty.Training(tmp_path / "said", *given) as training:
+    with faulty.Training(tmp_path / "said", *given, eager=True) as training:
         training.wait_until(lambda: list(run_dir.rglob("ckpt-*")))
         (path,) = data_dir.rglob("*-train.tfrecord*")
         damage(path)

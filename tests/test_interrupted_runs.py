@@ -39,37 +39,41 @@ def is_stopped(training_, stage):
 
 @pytest.fixture(scope="module")
 def straight(tiny_data_dir, tmp_path_factory):
-    """A run that nothing happens to, on which another one is begun meanwhile: (directory, what it
-    said)."""
+    """A run that nothing happens to: its directory."""
     directory = tmp_path_factory.mktemp("straight")
     run_dir = directory / "run"
-    given = arguments(tiny_data_dir, run_dir)
-    with faulty.Training(directory / "first", *given) as first:
-        first.wait_until(lambda: "pretraining:" in first.text())
-        with faulty.Training(directory / "second", *given) as second:
-            refused = second.ended()
-        assert first.process.poll() is None, "the first was through too early"
-        assert first.ended()[0] == 0
-    return run_dir, first.process.pid, refused
-
-
-def test_a_second_run_is_refused_and_names_the_first(straight):
-    run_dir, pid, (code, said) = straight
-    assert code == 2
-    assert said.startswith(f"train: --run_dir: {run_dir} is in use by process {pid} on ")
+    with faulty.Training(directory / "said", *arguments(tiny_data_dir, run_dir)) as training_:
+        assert training_.ended()[0] == 0
+    return run_dir
 
 
 def checkpoints_of(run_dir, stage):
     return {int(path.name[5:]) for path in (run_dir / stage / "checkpoints").glob("ckpt-*")}
 
 
+def test_a_second_run_is_refused_and_a_signal_ends_the_first(tiny_data_dir, tmp_path):
+    run_dir = tmp_path / "run"
+    given = (*arguments(tiny_data_dir, run_dir), "--pretraining_steps=10000")
+    with faulty.Training(tmp_path / "first", *given, eager=True) as first:
+        first.wait_until(lambda: checkpoints_of(run_dir, "pretraining"))
+        with faulty.Training(tmp_path / "second", *given, eager=True) as second:
+            code, said = second.ended()
+        first.process.send_signal(signal.SIGTERM)
+        step = is_stopped(first, "pretraining")
+    assert code == 2
+    assert said.startswith(f"train: --run_dir: {run_dir} is in use by process {first.process.pid} ")
+    assert step == max(checkpoints_of(run_dir, "pretraining"))
+    assert not (run_dir / "model.keras").exists()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("stage", "when", "number"),
     [
         ("masks", "steps", signal.SIGTERM),
-        pytest.param("pretraining", "steps", signal.SIGINT, marks=pytest.mark.long),
-        pytest.param("pretraining", "tracing", signal.SIGTERM, marks=pytest.mark.long),
-        pytest.param("masks", "tracing", signal.SIGTERM, marks=pytest.mark.long),
+        ("pretraining", "steps", signal.SIGINT),
+        ("pretraining", "tracing", signal.SIGTERM),
+        ("masks", "tracing", signal.SIGTERM),
     ],
 )
 def test_a_signal_ends_a_run_that_goes_on_to_the_same_weights(
@@ -79,7 +83,7 @@ def test_a_signal_ends_a_run_that_goes_on_to_the_same_weights(
     if stage == "masks":  # The pretraining is the same.
         run_dir.mkdir()
         for name in ("run.json", "classifier.weights.h5"):
-            shutil.copy(straight[0] / name, run_dir)
+            shutil.copy(straight / name, run_dir)
     given = arguments(tiny_data_dir, run_dir)
     with faulty.Training(tmp_path / "stopped", *given) as training_:
         if when == "tracing":
@@ -94,7 +98,7 @@ def test_a_signal_ends_a_run_that_goes_on_to_the_same_weights(
     assert not (run_dir / "model.keras").exists()
     with faulty.Training(tmp_path / "resumed", *given) as training_:
         assert training_.ended()[0] == 0
-    assert faulty.same(faulty.weights(straight[0]), faulty.weights(run_dir))
+    assert faulty.same(faulty.weights(straight), faulty.weights(run_dir))
 
 
 def test_a_signal_breaks_off_a_validation(tmp_path):
@@ -141,7 +145,7 @@ def test_a_killed_run_leaves_its_directory_free(straight, tiny_data_dir, tmp_pat
         killed.process.wait()
     with faulty.Training(tmp_path / "next", *given) as next_:
         assert next_.ended()[0] == 0
-    assert faulty.same(faulty.weights(straight[0]), faulty.weights(run_dir))
+    assert faulty.same(faulty.weights(straight), faulty.weights(run_dir))
 
 
 # The time of day is CLOCK_SHIFT seconds off, and jumps by CLOCK_JUMPS to and fro.
@@ -225,7 +229,7 @@ def test_a_clock_that_jumps(environment, straight, tiny_data_dir, tmp_path):
     # It went on from the newest checkpoint.
     assert f"| {step}/40 [" in training_.text()
     assert f"| {step - 1}/40 [" not in training_.text()
-    assert faulty.same(faulty.weights(straight[0]), faulty.weights(run_dir))
+    assert faulty.same(faulty.weights(straight), faulty.weights(run_dir))
     # The second's events look older than the first's, which a TensorBoard has read by now.
     assert len(list((run_dir / "masks").glob("events.*"))) == 2
     assert [event.step for event in shown.Reload().Tensors("training/score")] == [20, 40]

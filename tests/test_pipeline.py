@@ -11,6 +11,7 @@ import time
 
 import programs
 import pytest
+import trees
 from programs import ROOT
 
 NAMES = ["ExampleGen", "Trainer", "Evaluator", "InfraValidator", "Pusher"]
@@ -122,6 +123,7 @@ def test_a_second_run_executes_nothing(root):
     assert "nothing was executed" in done.stdout
 
 
+@pytest.mark.long
 def test_a_changed_flag_reruns_what_follows_once_also_by_two_pipelines(root):
     path, _ = root
     both = [
@@ -134,6 +136,18 @@ def test_a_changed_flag_reruns_what_follows_once_also_by_two_pipelines(root):
     assert sorted(name for one in found for name in one["executed"]) == sorted(NAMES[2:])
     assert all(one["cached"][:2] == NAMES[:2] for one in found)
     assert {one["pushed"] for one in found} == {str(path / "serving" / "casm" / "2")}
+
+
+def test_the_pushed_model_gives_masks(root, tmp_path):
+    path, _ = root
+    trees.write(tmp_path / "photo.png")
+    given = (tmp_path / "photo.png", f"--model={path / 'serving' / 'casm' / '1'}")
+    output = f"--output={tmp_path / 'masks'}"
+    done = programs.run(programs.command("casm_tf.extract", *given, output))
+    assert done.returncode == 0, done.stderr
+    line = json.loads(done.stdout)
+    assert line["label"] in set("0123456789")
+    assert pathlib.Path(line["mask"]).exists()
 
 
 def test_lineage_leads_from_a_pushed_model_to_the_data(root):
@@ -172,6 +186,7 @@ def test_a_model_that_is_not_good_enough_is_not_pushed(root):
     assert sorted((path / "serving" / "casm").iterdir()) == before
 
 
+@pytest.mark.long
 def test_a_killed_trainer_goes_on_and_the_weights_are_the_same(root, tmp_path):
     """With SIGKILL in the middle of the alternation; the other root's training was straight."""
     process = subprocess.Popen(
