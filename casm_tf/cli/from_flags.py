@@ -70,7 +70,7 @@ def dataset():
         found = input_pipeline.of_all_classes(settings())
     if FLAGS.classes:
         with program.blaming("classes"):
-            found = input_pipeline.of_classes(dataset, FLAGS.classes)
+            found = input_pipeline.of_classes(found, FLAGS.classes)
     size = found.builder.info.splits["train"].num_examples
     if FLAGS.batch_size > size:
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} of {size} training images")
