@@ -49,11 +49,11 @@ def test_train_leaves_a_whole_run(run_dir):
     [
         ("--precision=mixed_bfloat16", "--noshared_encoder", "--decay_every=9"),
         pytest.param(
-            ("--xla", "--snapshots_on=host", "--snapshot_precision=bfloat16"),
+            ("--xla", "--snapshot_precision=bfloat16"),
             marks=pytest.mark.long,  # XLA compiles for a minute
         ),
     ],
-    ids=["mixed precision, no decay", "xla, snapshots on the host"],
+    ids=["mixed precision, no decay", "xla, snapshots in bfloat16"],
 )
 def test_other_ways_to_compute_train_to_the_end(options, tiny_data_dir, tmp_path):
     where = (f"--data_dir={tiny_data_dir}", f"--run_dir={tmp_path / 'run'}")

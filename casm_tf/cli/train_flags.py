@@ -99,7 +99,6 @@ flags.DEFINE_enum(
     ["nearest", "bilinear"],
     "From the decoder's resolution to the image's.",
 )
-
 flags.DEFINE_float(
     "smoothing",
     0.0,
@@ -178,9 +177,6 @@ flags.DEFINE_float(
     lower_bound=0,
     upper_bound=1,
 )
-flags.DEFINE_enum(
-    "overwrite", "random", ["random", "oldest"], "Which one goes when the set is full."
-)
 
 # === Optimization ===
 flags.DEFINE_integer("batch_size", 128, "Images a step, over all replicas.", lower_bound=1)
@@ -254,11 +250,8 @@ flags.DEFINE_boolean(
 flags.DEFINE_boolean(
     "xla",
     False,
-    "Compile the alternation's step with XLA: for accelerators. On CPUs it is slower, "
+    "Compile the training's steps with XLA: for accelerators. On CPUs it is slower, "
     "and fails with mixed_bfloat16.",
-)
-flags.DEFINE_enum(
-    "snapshots_on", "accelerator", ["accelerator", "host"], "Whose memory holds the snapshots."
 )
 flags.DEFINE_enum(
     "snapshot_precision", "float32", ["float32", "bfloat16"], "What the snapshots are held in."
