@@ -87,8 +87,6 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "margin", 0.02, "How much worse than it LE, F1 and accuracy may be.", lower_bound=0
 )
-for _name in ("max_xml_bytes", "max_model_bytes"):
-    flags.declare_key_flag(_name)
 
 _FIGURE_COLUMNS = 7
 _OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")

@@ -63,7 +63,6 @@ GOOD = {
     "checkpoint_every": ("1", "2", HUGE),
     "validate_every": ("1", "2", HUGE),
     "max_pixels": ("1000000", HUGE),
-    "max_xml_bytes": ("10000", HUGE),
     "TF_CONFIG": ("", "{}", '{"environment": "cloud"}', '{"cluster": {"worker": []}}'),
 }
 ALWAYS = {"dataset", "run_dir", "data_dir", "classifier", "decoder_channels", "batch_size"}
@@ -138,7 +137,6 @@ WRONG = {
     "checkpoint_every": NO_COUNT,
     "validate_every": NO_COUNT,
     "max_pixels": NO_COUNT,
-    "max_xml_bytes": NO_COUNT,
     "lamda_size": ("1",),  # no such flag
     "TF_CONFIG": (
         *("{", "[]", "x", "7", '{"cluster": 3}', '{"cluster": {"worker": 3}}'),
@@ -163,7 +161,6 @@ DOUBTFUL = {
     "pretraining_steps": ("2147483647",),
     "image_dir": ("{root}/validated only", "{root}/one class", "{root}/broken"),
     "max_pixels": ("1", "10000"),
-    "max_xml_bytes": ("1",),
 }
 
 Combination = collections.namedtuple(

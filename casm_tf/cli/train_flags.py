@@ -6,9 +6,17 @@ from absl import flags
 from casm_tf import networks
 from casm_tf.training import devices
 
+# What --help shows them under, and the first flag of each.
+GROUPS = {
+    "data": "dataset",
+    "networks": "classifier",
+    "objectives": "score",
+    "thinning": "thinning",
+    "optimization": "batch_size",
+    "machine": "strategy",
+}
 _LARGEST = 2**31 - 1  # of what counts or is a shape
 
-# === What is trained, on what ===
 flags.DEFINE_string(
     "dataset",
     "digit_scenes/full",
@@ -108,7 +116,6 @@ flags.DEFINE_float(
     upper_bound=100,
 )
 
-# === The objectives ===
 flags.DEFINE_enum(
     "score",
     "entropy",
@@ -156,7 +163,6 @@ flags.DEFINE_enum(
     "itself the critic (the original).",
 )
 
-# === Thinning ===
 flags.DEFINE_string(
     "thinning",
     "L100",
@@ -178,7 +184,6 @@ flags.DEFINE_float(
     upper_bound=1,
 )
 
-# === Optimization ===
 flags.DEFINE_integer("batch_size", 128, "Images a step, over all replicas.", lower_bound=1)
 flags.DEFINE_integer(
     "pretraining_steps",
@@ -222,7 +227,6 @@ flags.DEFINE_float(
     "clip_norm", 10.0, "The largest norm of the decoder's gradient.", lower_bound=1e-6
 )
 
-# === The machine ===
 flags.DEFINE_enum(
     "strategy",
     "auto",
