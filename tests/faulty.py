@@ -2,34 +2,41 @@
 
 import pathlib
 import subprocess
-import sys
 import time
 
 import keras
 import numpy as np
+import programs
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow import make_ndarray
-from test_programs import ROOT, SMALL
 
 import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
 
-SMALL = (*SMALL, "--thinning=L", "--deterministic")
+SMALL = (*programs.SMALL, "--thinning=L")
 
 
 class Training:
-    """A process of casm_tf.train, or of another module with its arguments.
+    """A casm_tf.train that runs in a fork, or, with options of subprocess's, as a process.
 
     Attributes:
-        process: a `subprocess.Popen`.
+        process: a `subprocess.Popen`, or what stands for it.
         output: a file that takes what it says on both streams.
     """
 
-    def __init__(self, output, *arguments, module="casm_tf.train", **options):
+    def __init__(self, output, *arguments, module="casm_tf.train", eager=False, **options):
         self.output = pathlib.Path(output)
-        command = [sys.executable, "-u", "-m", module, *map(str, arguments)]
-        with self.output.open("w") as file:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, **options
+        self.output.touch()
+        if options:
+            with self.output.open("ab") as file:
+                command = programs.command(module, *arguments)
+                self.process = subprocess.Popen(
+                    command, cwd=programs.ROOT, stdout=file, stderr=subprocess.STDOUT, **options
+                )
+        else:
+            self.process = programs.start(
+                programs.run_module,
+                *(module, *map(str, arguments)),
+                **{"stdout": self.output, "stderr": self.output, "eager": eager},
             )
 
     def text(self):

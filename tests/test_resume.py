@@ -9,13 +9,13 @@ import time
 
 import numpy as np
 import pytest
-from test_programs import ROOT, SMALL
+from programs import ROOT, SMALL
 from test_workers import written
 
 KILLS = 20
 # Steps of a tenth of a second, a snapshot at each, and a look at the validation split.
 COMMAND = (
-    *(sys.executable, "-m", "casm_tf.train", *SMALL, "--deterministic", "--batch_size=128"),
+    *(sys.executable, "-m", "casm_tf.train", *SMALL, "--batch_size=128"),
     *("--pretraining_steps=20", "--steps=60", "--decay_every=25", "--thinning=L1"),
     *("--snapshots=5", "--checkpoint_every=2", "--validate_every=3", "--flip"),
 )

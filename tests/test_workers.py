@@ -11,7 +11,7 @@ import time
 
 import pytest
 import tensorflow as tf
-from test_programs import ROOT, SMALL
+from programs import ROOT, SMALL
 
 from casm_tf.training import devices
 
@@ -52,7 +52,8 @@ def written(directory):
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
-@pytest.mark.parametrize("name", ["L", pytest.param("L2", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["L", "L2"])
 def test_two_workers_are_as_one_and_the_chief_alone_writes(name, tmp_path):
     with workers("tests/worker.py", tmp_path / "two", name) as processes:
         for process in processes:
