@@ -71,7 +71,16 @@ def save_h5(network, path):
         legacy_h5_format.save_weights_to_hdf5_group(file, network)
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+# One of each kind of preprocessing.
+FEW = ("mobilenet_v2", "efficientnet_b0", "mobilenet_v3_large", "keras_resnet50", "convnext_tiny")
+
+
+def all_networks(*few):
+    """The names of all networks; those that are not of the few only in the long tests."""
+    return [x if x in few else pytest.param(x, marks=pytest.mark.long) for x in NETWORKS]
+
+
+@pytest.fixture(scope="module", params=all_networks(*FEW))
 def made(request, tmp_path_factory):
     """One network: its name, Keras's own of it and ours with the weights in a file of Keras's."""
     network = application(request.param, 3)
@@ -107,14 +116,18 @@ def test_logits_are_kerass_own(made):
     assert np.array_equal(rest(seen_by_keras, training=False), expected)
 
 
-def test_a_map_is_the_last_blocks_of_its_stride_and_all_flows_through_it(made):
-    channels = NETWORKS[made.name][1]
-    sizes = zip((16, 8, 4, 2), channels, strict=True)
-    assert networks.map_shapes(made.ours) == [(size, size, count) for size, count in sizes]
-    for x in made.ours.output["maps"]:
-        keras.Model(x, made.ours.output["logits"])  # refused where anything passes it by
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_a_map_is_the_last_blocks_of_its_stride_and_all_flows_through_it(architecture):
+    classifier = networks.classifier(architecture, 64, 3)
+    sizes = zip((16, 8, 4, 2), NETWORKS[architecture][1], strict=True)
+    assert networks.map_shapes(classifier) == [(size, size, count) for size, count in sizes]
+    for x in classifier.output["maps"]:
+        keras.Model(x, classifier.output["logits"])  # refused where anything passes it by
 
 
+@pytest.mark.parametrize(
+    "made", all_networks("efficientnet_b0", "keras_resnet50"), indirect=True, scope="module"
+)
 def test_copies_and_saved_models_answer_alike(made, tmp_path):
     images = normalised(PICTURES, made.name)
     expected = made.ours(images, training=False)
@@ -133,7 +146,10 @@ def test_copies_and_saved_models_answer_alike(made, tmp_path):
         assert np.array_equal(found, other)
 
 
-@pytest.mark.parametrize("architecture", ["efficientnet_b0", "mobilenet_v3_large"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["efficientnet_b0", pytest.param("mobilenet_v3_large", marks=pytest.mark.long)],
+)
 def test_published_weights_are_downloaded_or_read(architecture, monkeypatch, tmp_path):
     """From a stand-in for the published file."""
     path = tmp_path / "published.h5"
@@ -158,8 +174,8 @@ def test_published_weights_are_downloaded_or_read(architecture, monkeypatch, tmp
         assert networks.load_weights(of_others, source, architecture) is False
     for mine, new in zip(head.get_weights(), before, strict=True):
         assert np.array_equal(mine, new)
-    with pytest.raises(ValueError, match=f"^{path} does not hold the weights of a densenet121$"):
-        networks.load_weights(networks.classifier("densenet121", 32, 3), path, "densenet121")
+    with pytest.raises(ValueError, match=f"^{path} does not hold the weights of a mobilenet_v2$"):
+        networks.load_weights(networks.classifier("mobilenet_v2", 32, 3), path, "mobilenet_v2")
 
 
 def test_what_cannot_be_downloaded_is_one_line(monkeypatch):

@@ -99,7 +99,7 @@ OPTIONS = {
     "separate": {"separate": True},
 }
 # What is traced otherwise than L2 in the tests below.
-COMPILED = ("F", "L", "present")
+COMPILED = ("F", "present")
 
 
 @pytest.mark.parametrize("name", OPTIONS)

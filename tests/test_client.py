@@ -254,7 +254,7 @@ class Other(http.server.BaseHTTPRequestHandler):
 def other():
     """The address of `Other`."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1/models/casm"
     server.shutdown()
     server.server_close()

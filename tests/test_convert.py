@@ -115,7 +115,9 @@ def test_answers_are_the_stored_ones_of_pytorch():
             assert norms[name] == pytest.approx(expected, rel=0.01, abs=rounding), name
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+@pytest.mark.parametrize(
+    "architecture", ["resnet18", pytest.param("resnet50", marks=pytest.mark.long)]
+)
 def test_answers_and_one_step_are_pytorchs(architecture):
     pytest.importorskip("torch")
     from benchmarks import torch_networks

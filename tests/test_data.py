@@ -1,10 +1,9 @@
 """digit_scenes and the input pipeline."""
 
 import shutil
-import subprocess
-import sys
 
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -168,10 +167,9 @@ def test_data_that_are_there_are_not_locked(tiny_data_dir, tmp_path):
 
 
 def test_two_processes_at_once_make_the_data_once(tmp_path):
-    code = "from casm_tf.data import datasets as d; import sys; "
-    code += "print(d.open_dataset('digit_scenes/tiny', sys.argv[1]).builder.info.splits['train'])"
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
+    said = [{"stdout": tmp_path / name, "stderr": tmp_path / name} for name in ("one", "two")]
+    given = (input_pipeline.open_dataset, "digit_scenes/tiny", str(tmp_path / "data"))
+    for process, files in [(programs.start(*given, **files), files) for files in said]:
+        assert process.wait() == 0, files["stdout"].read_text()
+    # Its bar of progress is shown by the one that makes them.
+    assert sorted("Generating" in files["stdout"].read_text() for files in said) == [False, True]

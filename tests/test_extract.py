@@ -235,6 +235,7 @@ def test_names_of_outputs_and_what_is_found(tmp_path):
         picture_files.find(both)
 
 
+@pytest.mark.long
 def test_memory_is_bounded_for_50_megapixels(exported, tmp_path):
     large, small = tmp_path / "large", tmp_path / "small"
     trees.write(small / "a.jpg")

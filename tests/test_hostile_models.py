@@ -98,8 +98,8 @@ def test_a_run_with_code_in_its_model_is_refused_in_one_line(
     module, tiny_data_dir, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    flags = {"dataset": "digit_scenes/tiny", "classifier": "small_resnet"}
-    flags |= {"data_dir": str(tiny_data_dir)}
+    flags = {"dataset": "digit_scenes/tiny", "data_dir": str(tiny_data_dir)}
+    flags["classifier"] = "small_resnet"
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text(json.dumps({"flags": flags}))
     lambda_model(tmp_path / "run" / "model.keras")

@@ -28,8 +28,8 @@ def parse(*paths):
         print(json.dumps(flags.FLAGS.flag_values_dict(), default=str))
 
 
-def call(module, *arguments):
-    done = programs.call(module, *arguments)
+def call(module, *arguments, **options):
+    done = programs.call(module, *arguments, **options)
     assert done.returncode == 0, done.stderr
 
 
@@ -75,7 +75,14 @@ def tree(tmp_path):
 @pytest.mark.parametrize("name", ["l100_e_separate", "f_c"])
 def test_a_flagfile_runs_and_is_scored(name, tree, tmp_path):
     small = ("--image_size=32", "--classifier=small_resnet")
-    call("casm_tf.train", f"--flagfile=configs/imagenet/{name}.flags", *SHORT, *small, *tree)
+    call(
+        "casm_tf.train",
+        f"--flagfile=configs/imagenet/{name}.flags",
+        *SHORT,
+        *small,
+        *tree,
+        eager=True,
+    )
     run_dir = tmp_path / "run"
     evaluator = ("components.evaluator", f"--run_dir={run_dir}", "--split=validation")
     call(*evaluator, "--protocol=squash")

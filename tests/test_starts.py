@@ -17,7 +17,7 @@ SMALL = (
 
 
 def train(*arguments):
-    return programs.call("casm_tf.train", *SMALL, *arguments)
+    return programs.call("casm_tf.train", *SMALL, *arguments, eager=True)
 
 
 def weights_of(classes, path):

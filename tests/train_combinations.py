@@ -1,88 +1,39 @@
-"""Train with combinations of flags, each as `python -m casm_tf.train` would, in a fork of its own.
+"""Train with a combination of flags as casm_tf.train would, in a fork of programs.py."""
 
-python train_combinations.py ROOT takes a JSON list of `Combination`s as its input, and prints a
-line of JSON for each, as they end. TensorFlow is imported once and runs no op before the forks:
-importing takes as long as two steps of training.
-"""
-
-import json
 import os
 import pathlib
 import re
 import resource
-import runpy
-import shutil
 import signal
-import sys
 import threading
 import time
-import traceback
-import warnings
-
-import casm_tf.host.quiet  # noqa: F401
-
-# isort: split
 
 import cv2
 import keras
-import matplotlib.pyplot  # noqa: F401  (a fork would import it, and so would the next)
 import numpy as np
-import tensorboard.compat.proto  # noqa: F401
-import tensorflow as tf
-from flag_combinations import Combination
+import programs
 from trees import write_tree, xml
 
 from casm_tf import networks
 from casm_tf.data import input_pipeline
-from casm_tf.training import pretraining, run_directory  # noqa: F401
+from casm_tf.training import run_directory
 
 _SECONDS = 240  # a combination; XLA takes one
-_AT_ONCE = 2
 _BYTES = 12 * 2**30  # of addresses: what asks for more memory is to fail, not to fill the machine
 
 
-def _in_fork(function, folder):
-    """Start a fork that calls the function, in a folder of its own; the process's id."""
-    folder.mkdir(parents=True)
-    process = os.fork()
-    if process:
-        return process
-    code = 99
-    try:
-        os.chdir(folder)
-        for number, name in ((1, "stdout"), (2, "stderr")):
-            with pathlib.Path(name).open("wb") as file:
-                os.dup2(file.fileno(), number)
-        resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
-        signal.alarm(_SECONDS)
-        code = function()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        threading._shutdown()  # as the interpreter ends: a checkpoint may be on its way
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _train(flags, tf_config, eager):
-    """What `python -m casm_tf.train` would do; the exit code. Then the model is looked at."""
-    if tf_config:
-        os.environ["TF_CONFIG"] = tf_config
-    if eager:
-        tf.config.run_functions_eagerly(True)
-        warnings.filterwarnings("ignore", "Even though the `tf.config.experimental_run_functions")
-    run_dir = next(flag.split("=", 1)[1] for flag in flags if flag.startswith("--run_dir="))
+def train(run_dir, *flags):
+    """Train, or be refused; what is made is then looked at, and said in the file `looked at`."""
+    resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
+    signal.alarm(_SECONDS)
     if any(re.fullmatch(r"--(pretraining_)?steps=\d{4,}", flag) for flag in flags):
         threading.Thread(target=_stop_soon, args=(run_dir,), daemon=True).start()
-    sys.argv = ["", *flags]
     try:
-        runpy.run_module("casm_tf.train", run_name="__main__", alter_sys=True)
+        programs.run_module("casm_tf.train", *flags)
     except SystemExit as end:
         if end.code:
-            return end.code
+            raise
     pathlib.Path("looked at").write_text(_look_at(pathlib.Path(run_dir) / "model.keras"))
-    return 0
 
 
 def _stop_soon(run_dir):
@@ -106,48 +57,7 @@ def _look_at(path):
     return "good masks"
 
 
-def _result(combination, folder, status, usage, seconds):
-    run_dir = next(f.split("=", 1)[1] for f in combination.flags if f.startswith("--run_dir="))
-    looked_at = folder / "looked at"
-    return {
-        **combination._asdict(),
-        "code": os.waitstatus_to_exitcode(status),
-        "stdout": (folder / "stdout").read_text(errors="replace"),
-        "stderr": (folder / "stderr").read_text(errors="replace"),
-        "model": looked_at.read_text() if looked_at.exists() else None,
-        "unfinished": [str(path) for path in (folder / run_dir).rglob(".unfinished*")],
-        "seconds": seconds,
-        "processor_seconds": usage.ru_utime + usage.ru_stime,
-    }
-
-
-def _main(root, combinations):
-    root.mkdir(parents=True)
-    os.environ["HOME"] = str(root / "home")
-    process = _in_fork(lambda: _make_files(root), root / "making")
-    if os.waitpid(process, 0)[1]:
-        raise SystemExit((root / "making" / "stderr").read_text())
-    waiting, running = combinations[::-1], {}
-    while waiting or running:
-        while waiting and len(running) < _AT_ONCE:
-            combination = waiting.pop()
-            own = root / f"combination {combination.seed}"
-            flags = [
-                flag.replace("{root}", str(root)).replace("{own}", str(own))
-                for flag in combination.flags
-            ]
-            combination = combination._replace(flags=flags)
-            arguments = (flags, combination.tf_config, combination.eager)
-            process = _in_fork(lambda arguments=arguments: _train(*arguments), own)
-            running[process] = combination, own, time.monotonic()
-        process, status, usage = os.wait3(0)
-        combination, own, since = running.pop(process)
-        seconds = time.monotonic() - since
-        print(json.dumps(_result(combination, own, status, usage, seconds)), flush=True)
-        shutil.rmtree(own)
-
-
-def _make_files(root):
+def make_files(root):
     """What the tables of flag_combinations.py name below {root}."""
     for name in ("nothing", "voc", "masks", "home"):
         (root / name).mkdir()
@@ -175,8 +85,3 @@ def _make_files(root):
     run_directory.describe(root / "a run", {"seed": 77}, ("0", "1"))
     classifier.save(root / "a run" / "model.keras")
     input_pipeline.open_dataset("digit_scenes/tiny", str(root / "data"))
-    return 0
-
-
-if __name__ == "__main__":
-    _main(pathlib.Path(sys.argv[1]), [Combination(*one) for one in json.load(sys.stdin)])
