@@ -1,4 +1,4 @@
-"""One picture file: checked, and brought to a form that TensorFlow reads."""
+"""One picture file: checked, brought to a form that TensorFlow reads, decoded to a tensor."""
 
 import contextlib
 import dataclasses
@@ -33,6 +33,24 @@ class Picture:
     size: tuple[int, int]
     size_before: tuple[int, int]
     is_as_stored: bool
+
+
+def decoded(data, window):
+    """A part of a JPEG's or PNG's bytes as a tensor, uint8 [h, w, 3].
+
+    `window` takes the picture's shape, int32 [3], and gives the part's y, x, height and width. Of a
+    JPEG no more is decoded than that needs.
+    """
+
+    def of_jpeg():
+        return tf.io.decode_and_crop_jpeg(data, window(tf.io.extract_jpeg_shape(data)), channels=3)
+
+    def of_other():
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        y, x, height, width = tf.unstack(window(tf.shape(image)))
+        return image[y : y + height, x : x + width]
+
+    return tf.ensure_shape(tf.cond(tf.io.is_jpeg(data), of_jpeg, of_other), (None, None, 3))
 
 
 def read(path):
