@@ -109,6 +109,29 @@ def _model(strategy, snapshots):
     return model
 
 
+def _passes_of(model):
+    """The networks' passes alone, forwards and backwards, the critic's weights at hand."""
+    critic = (*model.classifier.trainable_variables, *model.classifier.non_trainable_variables)
+    past = [tf.convert_to_tensor(x) for x in critic]
+
+    @tf.function
+    def passes(batch, kind):
+        drawn = past if kind == "past" else None
+
+        def on_replica(batch):
+            with tf.GradientTape() as classifier_tape, tf.GradientTape() as mask_tape:
+                values = model._objectives(*batch, training=True, past=drawn)
+                loss, score = (tf.reduce_sum(values[x]) for x in ("classifier_loss", "score"))
+            return (
+                classifier_tape.gradient(loss, model.classifier_variables),
+                mask_tape.gradient(score, model.mask_variables),
+            )
+
+        return model.distribute_strategy.run(on_replica, args=(batch,))
+
+    return passes
+
+
 def _measured(devices):
     """Seconds of whole steps and of the networks' passes, in turns; of a checkpoint on one."""
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -125,24 +148,7 @@ def _measured(devices):
     batches = batches.rebatch(FLAGS.batch_size // devices)
     batch = next(iter(strategy.distribute_datasets_from_function(lambda _: batches)))
     run_step = tf.function(model.run_step)
-    critic = (*model.classifier.trainable_variables, *model.classifier.non_trainable_variables)
-    past = [tf.convert_to_tensor(x) for x in critic]
-
-    @tf.function
-    def passes(batch, kind):
-        """The networks' passes alone, forwards and backwards, the critic's weights at hand."""
-        drawn = past if kind == "past" else None
-
-        def on_replica(batch):
-            with tf.GradientTape() as classifier_tape, tf.GradientTape() as mask_tape:
-                values = model._objectives(*batch, training=True, past=drawn)
-                loss, score = (tf.reduce_sum(values[x]) for x in ("classifier_loss", "score"))
-            return (
-                classifier_tape.gradient(loss, model.classifier_variables),
-                mask_tape.gradient(score, model.mask_variables),
-            )
-
-        return strategy.run(on_replica, args=(batch,))
+    passes = _passes_of(model)
 
     def step(kind):
         model.decoder_optimizer.iterations.assign(numbers[kind].pop(0))

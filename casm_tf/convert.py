@@ -15,7 +15,7 @@ import casm_tf.host.quiet  # noqa: F401
 from absl import flags
 
 from casm_tf import networks
-from casm_tf.cli import limits, program
+from casm_tf.cli import program
 from casm_tf.host import files
 from casm_tf.networks import conversion, efficientnet_lite
 
@@ -41,11 +41,9 @@ flags.DEFINE_enum(
 flags.DEFINE_string(
     "output", None, "The .weights.h5 file, or for the original the directory.", required=True
 )
-flags.declare_key_flag("max_model_bytes")
 
 
 def main():
-    limits.apply()
     source, output = pathlib.Path(FLAGS.weights), pathlib.Path(FLAGS.output)
     architecture = FLAGS.architecture
     with program.blaming("weights", (ValueError, OSError, ImportError)):

@@ -20,7 +20,8 @@ class Thinning:
         every: keep every n-th step's classifier; 0 keeps none.
         capacity: how many are kept at most.
         probability: of drawing a kept classifier, evenly, rather than the present one.
-        overwrite: which one goes when the set is full, "random" (the paper) or "oldest".
+
+    When the set is full one of them goes, drawn evenly, as in the paper.
     """
 
     fixed: bool = False
@@ -28,13 +29,10 @@ class Thinning:
     every: int = 0
     capacity: int = 30
     probability: float = 0.5
-    overwrite: str = "random"
 
     def __post_init__(self):
         if self.every < 0 or self.capacity < 0 or not 0 <= self.probability <= 1:
             raise ValueError(f"a thinning's numbers are out of range; found {self}")
-        if self.overwrite not in ("random", "oldest"):
-            raise ValueError(f"overwrite is 'random' or 'oldest'; found {self.overwrite!r}")
         keeps = self.first or self.every > 0
         if keeps and (self.fixed or self.capacity == 0):
             raise ValueError(f"a thinning that keeps classifiers has room for them; found {self}")
@@ -60,7 +58,7 @@ class Thinning:
 
 
 class Snapshots(tf.Module):
-    """The kept classifiers: a ring of copies of a classifier's weights and BatchNorm statistics.
+    """The kept classifiers: copies of a classifier's weights and BatchNorm statistics.
 
     To be made outside a distribution strategy's scope: then there is one copy a machine, which
     every replica reads. Draws depend on the seed and the step alone, so every replica draws the
@@ -70,32 +68,29 @@ class Snapshots(tf.Module):
         classifier: the `keras.Model` whose weights are copied.
         thinning: a `Thinning`.
         seed: of every draw.
-        device: where the copies live, such as "CPU:0" for the host's memory; None leaves the choice
-            to TensorFlow, which takes the accelerator's.
         dtype: that the copies are kept in, "float32" or, in half the memory, "bfloat16".
     """
 
-    def __init__(self, classifier, thinning, seed=0, device=None, dtype="float32"):
+    def __init__(self, classifier, thinning, seed=0, dtype="float32"):
         super().__init__(name="snapshots")
         self.thinning = thinning
         self.capacity = thinning.capacity
         self.seed = seed
         self.stored = tf.Variable(0, trainable=False, dtype=tf.int64, name="stored")
-        with tf.device(device):
-            self.slots = [
-                tf.Variable(tf.zeros((self.capacity, *weight.shape), dtype), trainable=False)
-                for weight in _weights(classifier)
-            ]
+        self.slots = [
+            tf.Variable(tf.zeros((self.capacity, *weight.shape), dtype), trainable=False)
+            for weight in _weights(classifier)
+        ]
 
     def held(self):
         """How many classifiers are held now, an int64 tensor."""
         return tf.minimum(self.stored, self.capacity)
 
     def store(self, classifier):
-        """Copy the classifier, over another one when the ring is full; outside `strategy.run`."""
+        """Copy the classifier, over another one when there is no room; outside `strategy.run`."""
         count = int(self.stored)
-        slot = count % self.capacity
-        if count >= self.capacity and self.thinning.overwrite == "random":
+        slot = count
+        if count >= self.capacity:
             slot = int(self._random(count, purpose=2, maxval=self.capacity))
         for slots, weight in zip(self.slots, _weights(classifier), strict=True):
             slots[slot].assign(tf.cast(weight.value, slots.dtype))

@@ -24,9 +24,7 @@ from casm_tf.training.pretraining import warning_of_a_poor_classifier
 
 FLAGS = flags.FLAGS
 
-flags.adopt_module_key_flags(train_flags)
-for _name in ("max_pixels", "max_xml_bytes"):
-    flags.declare_key_flag(_name)
+flags.declare_key_flag("max_pixels")
 
 
 def main():
@@ -136,4 +134,4 @@ def _save(model, run_dir):
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("run_dir")
-    program.run(main)
+    program.run(main, groups=train_flags.GROUPS)

@@ -87,8 +87,6 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "margin", 0.02, "How much worse than it LE, F1 and accuracy may be.", lower_bound=0
 )
-for _name in ("max_xml_bytes", "max_model_bytes"):
-    flags.declare_key_flag(_name)
 
 _FIGURE_COLUMNS = 7
 _OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")
@@ -145,12 +143,25 @@ def main():
             raise ValueError(f"the split {FLAGS.split!r} of its data has no image")
         results = {"protocol": _protocol(), **comparison.compute()}
 
+    _write(output_dir, run, results, comparison)
+    print(terminal_table.text(results))
+    print(f"made  evaluation.json, comparison.json, figure.png and report.html in {output_dir}")
+    print(f"next  open {output_dir / 'report.html'} in a browser")
+    if FLAGS.blessing:
+        worst = {"LE": FLAGS.max_le, "F1": FLAGS.min_f1, "top1": FLAGS.min_top1}
+        reasons = blessing.reasons_against(results["casm"], worst, baseline, FLAGS.margin)
+        blessing.write(FLAGS.blessing, not reasons)
+        print(f"not blessed: {'; '.join(reasons)}" if reasons else "blessed")
+
+
+def _write(output_dir, run, results, comparison):
+    """The figure, the page and the two JSON files."""
     output_dir.mkdir(parents=True, exist_ok=True)
     first = (part[:_FIGURE_COLUMNS] for part in comparison.first)
     figures.figure_2(*first, output_dir / "figure.png")
     page.write_report(
         output_dir / "report.html",
-        f"Masks of {run_dir.name}",
+        f"Masks of {pathlib.Path(FLAGS.run_dir).name}",
         _part(results, lambda key: key != "classifiers"),
         dataset=run["flags"]["dataset"],
         split=FLAGS.split,
@@ -171,14 +182,6 @@ def main():
     ):
         with files.replacing(output_dir / name) as path:
             path.write_text(json.dumps(_part(results, keep), indent=2) + "\n")
-    print(terminal_table.text(results))
-    print(f"made  evaluation.json, comparison.json, figure.png and report.html in {output_dir}")
-    print(f"next  open {output_dir / 'report.html'} in a browser")
-    if FLAGS.blessing:
-        worst = {"LE": FLAGS.max_le, "F1": FLAGS.min_f1, "top1": FLAGS.min_top1}
-        reasons = blessing.reasons_against(results["casm"], worst, baseline, FLAGS.margin)
-        blessing.write(FLAGS.blessing, not reasons)
-        print(f"not blessed: {'; '.join(reasons)}" if reasons else "blessed")
 
 
 def _mask_model(run_dir, dataset):

@@ -37,8 +37,7 @@ flags.DEFINE_string("data_dir", None, "Where TFDS keeps data sets; by default in
 flags.DEFINE_string("examples", None, "For examples.json.", required=True)
 flags.DEFINE_string("statistics", None, "For the splits' statistics.", required=True)
 flags.DEFINE_string("schema", None, "For the schema.", required=True)
-for _name in ("max_pixels", "max_xml_bytes"):
-    flags.declare_key_flag(_name)
+flags.declare_key_flag("max_pixels")
 
 _SETTINGS = ("dataset", "data_dir", "image_dir", "boxes", "masks")
 

@@ -53,8 +53,7 @@ flags.DEFINE_float(
     "How far a mask's values may be from the trained model's; by default 1e-4, in bfloat16 0.2.",
     lower_bound=0,
 )
-for _name in ("max_pixels", "max_model_bytes"):
-    flags.declare_key_flag(_name)
+flags.declare_key_flag("max_pixels")
 
 
 def main():

@@ -54,8 +54,7 @@ flags.DEFINE_enum(
 flags.DEFINE_string("blessing", None, "The evaluator's, without which nothing is pushed.")
 flags.DEFINE_string("infra_blessing", None, "The infra_validator's, the same.")
 flags.DEFINE_string("pushed_model", None, "A link to the pushed version is made there.")
-for _name in ("max_pixels", "max_model_bytes"):
-    flags.declare_key_flag(_name)
+flags.declare_key_flag("max_pixels")
 
 _NAME = "casm"  # under which it is served
 

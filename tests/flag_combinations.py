@@ -43,7 +43,6 @@ GOOD = {
     "thinning": ("L1", "L2", "F", "L", "FL", "L100", "L" + HUGE),
     "snapshots": ("2", "1", "30"),
     "past_probability": ("0.5", "0", "1", "1e-300"),
-    "overwrite": ("random", "oldest"),
     "batch_size": ("8", "1", "3", "16"),
     "pretraining_steps": ("1",),
     "pretraining_rate": ("3e-3", "0", "1e-300"),
@@ -60,12 +59,10 @@ GOOD = {
     "precision": ("float32", "mixed_bfloat16"),
     "deterministic": ("true", "false"),
     "xla": ("false",),
-    "snapshots_on": ("accelerator", "host"),
     "snapshot_precision": ("float32", "bfloat16"),
     "checkpoint_every": ("1", "2", HUGE),
     "validate_every": ("1", "2", HUGE),
     "max_pixels": ("1000000", HUGE),
-    "max_xml_bytes": ("10000", HUGE),
     "TF_CONFIG": ("", "{}", '{"environment": "cloud"}', '{"cluster": {"worker": []}}'),
 }
 ALWAYS = {"dataset", "run_dir", "data_dir", "classifier", "decoder_channels", "batch_size"}
@@ -120,7 +117,6 @@ WRONG = {
     "thinning": ("L0", "l", "", "LF", "L-1", "L1.5", "L 1", "L1 ", "L٣", "F100", "L1e2", "100"),
     "snapshots": (HUGE, *NO_COUNT),
     "past_probability": ("1.0001", "2", *NO_AMOUNT),
-    "overwrite": NO_CHOICE,
     "batch_size": ("129", HUGE, *NO_COUNT),
     "pretraining_steps": (HUGE, *NO_COUNT),
     "pretraining_rate": NO_AMOUNT,
@@ -137,12 +133,10 @@ WRONG = {
     "precision": ("float16", "mixed_float16", *NO_CHOICE),
     "deterministic": NO_SWITCH,
     "xla": NO_SWITCH,
-    "snapshots_on": ("gpu", *NO_CHOICE),
     "snapshot_precision": ("float16", *NO_CHOICE),
     "checkpoint_every": NO_COUNT,
     "validate_every": NO_COUNT,
     "max_pixels": NO_COUNT,
-    "max_xml_bytes": NO_COUNT,
     "lamda_size": ("1",),  # no such flag
     "TF_CONFIG": (
         *("{", "[]", "x", "7", '{"cluster": 3}', '{"cluster": {"worker": 3}}'),
@@ -167,7 +161,6 @@ DOUBTFUL = {
     "pretraining_steps": ("2147483647",),
     "image_dir": ("{root}/validated only", "{root}/one class", "{root}/broken"),
     "max_pixels": ("1", "10000"),
-    "max_xml_bytes": ("1",),
 }
 
 Combination = collections.namedtuple(

@@ -90,7 +90,7 @@ OPTIONS = {
     "L": {"thinning": "L"},
     "FL": {"thinning": "FL"},
     "L2": {"thinning": "L2"},
-    "ring": {"thinning": Thinning(every=1, capacity=2, overwrite="oldest")},
+    "ring": {"thinning": Thinning(every=1, capacity=2)},
     "all past": {"thinning": Thinning(first=True, every=1, capacity=2, probability=0.9)},
     "C": {"score": "classification"},
     "l1": {"size": "l1", "lambda_variation": 0.1},

@@ -10,14 +10,12 @@ import zlib
 import exports
 import pytest
 import trees
-from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
 from programs import call
 
-from casm_tf.cli import limits, picture_files
+from casm_tf.cli import picture_files
 from casm_tf.data import annotations, image_folder
-from casm_tf.host import archives, files
+from casm_tf.host import files
 
 # === XML ===
 
@@ -120,22 +118,6 @@ def test_a_limit_of_pixels_is_a_flag(tmp_path):
     arguments = (f"--model={exported}", "a.png", "--max_pixels=2399")
     done = call("casm_tf.extract", *arguments, cwd=tmp_path)
     assert done.returncode == 1 and "a.png: more than 2399 pixels" in done.stderr
-
-
-def test_limits_are_in_force_once_they_are_applied(monkeypatch):
-    settings = {
-        "max_pixels": (Image, "MAX_IMAGE_PIXELS"),
-        "max_xml_bytes": (annotations, "MAX_XML_BYTES"),
-        "max_model_bytes": (archives, "MAX_BYTES"),
-    }
-    for module, name in settings.values():
-        monkeypatch.setattr(module, name, getattr(module, name))  # put back afterwards
-    values = {name: number for number, name in enumerate(settings, 5)}
-    flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(**values):
-        limits.apply()
-    found = {flag: getattr(*place) for flag, place in settings.items()}
-    assert found == values
 
 
 def test_nothing_is_written_above_the_output(tmp_path):

@@ -26,12 +26,12 @@ def test_train_leaves_a_whole_run(finished_run):
     [
         (("--precision=mixed_bfloat16", "--noshared_encoder", "--decay_every=9"), True),
         pytest.param(
-            ("--xla", "--snapshots_on=host", "--snapshot_precision=bfloat16"),
+            ("--xla", "--snapshot_precision=bfloat16"),
             False,
             marks=pytest.mark.long,  # XLA compiles for a minute
         ),
     ],
-    ids=["mixed precision, no decay", "xla, snapshots on the host"],
+    ids=["mixed precision, no decay", "xla, snapshots in bfloat16"],
 )
 def test_other_ways_to_compute_train_to_the_end(options, eager, tiny_data_dir, tmp_path):
     where = (f"--data_dir={tiny_data_dir}", f"--run_dir={tmp_path / 'run'}")

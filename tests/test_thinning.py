@@ -56,7 +56,6 @@ def test_the_first_classifier_alone_as_critic_is_not_the_baseline():
         {"every": 1, "capacity": 0},
         {"fixed": True, "first": True},
         {"probability": 1.1},
-        {"overwrite": "newest"},
     ],
 )
 def test_a_thinning_that_cannot_be_is_refused(wrong):
@@ -67,7 +66,7 @@ def test_a_thinning_that_cannot_be_is_refused(wrong):
 def test_l100_and_l1000_are_the_papers():
     for name, every in (("L100", 100), ("L1000", 1000)):
         thinning = Thinning.named(name)
-        assert (thinning.every, thinning.capacity, thinning.overwrite) == (every, 30, "random")
+        assert (thinning.every, thinning.capacity) == (every, 30)
         assert thinning.is_due(every)
 
 
@@ -87,22 +86,11 @@ def test_a_snapshot_is_a_copy(classifier):
 
 
 def test_snapshots_in_bfloat16_are_drawn_in_float32(classifier):
-    snapshots = Snapshots(
-        classifier, Thinning(every=1, capacity=2), device="CPU:0", dtype="bfloat16"
-    )
+    snapshots = Snapshots(classifier, Thinning(every=1, capacity=2), dtype="bfloat16")
     fill(classifier, 1.0009765625)  # 1 + 2^-10: bfloat16 has 7 bits after the point
     snapshots.store(classifier)
     assert {weight.dtype for weight in snapshots.draw(0)} == {tf.float32}
     assert [weight.numpy().tolist() for weight in snapshots.draw(0)] == [[1.0, 1.0]] * 4
-
-
-def test_the_oldest_goes_in_a_ring(classifier):
-    snapshots = Snapshots(classifier, Thinning(every=1, capacity=3, overwrite="oldest"))
-    for value in range(1, 6):
-        fill(classifier, value)
-        snapshots.store(classifier)
-        assert snapshots.held() == min(value, 3)
-    assert values(snapshots) == [4.0, 5.0, 3.0]
 
 
 def test_there_are_never_more_than_the_capacity(classifier):

@@ -40,8 +40,8 @@ def checked_thinning(run_dir):
     with program.blaming("thinning"):
         if FLAGS.thinning in ("F", "L"):
             return Thinning.named(FLAGS.thinning)
-        changes = {"probability": FLAGS.past_probability, "overwrite": FLAGS.overwrite}
-        return Thinning.named(FLAGS.thinning, **changes, capacity=FLAGS.snapshots)
+        changes = {"probability": FLAGS.past_probability, "capacity": FLAGS.snapshots}
+        return Thinning.named(FLAGS.thinning, **changes)
 
 
 def strategy():
@@ -141,8 +141,7 @@ def casm(classifier, decoder, thinning, dataset, strategy):
         lambda_size = objectives.original_lambda(FLAGS.score, FLAGS.thinning, len(dataset.labels))
     first = FLAGS.first_lambda_size
     fall = (FLAGS.decay, steps, FLAGS.decay_every)
-    device = "CPU:0" if FLAGS.snapshots_on == "host" else None
-    snapshots = Snapshots(classifier, thinning, FLAGS.seed, device, FLAGS.snapshot_precision)
+    snapshots = Snapshots(classifier, thinning, FLAGS.seed, FLAGS.snapshot_precision)
     with strategy.scope():
         encoder = None if FLAGS.shared_encoder else networks.encoder_copy(classifier)
         teacher = networks.copy(classifier) if FLAGS.targets == "predictions" else None

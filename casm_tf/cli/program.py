@@ -1,6 +1,7 @@
 """How the programs start and end: a user's mistake is one line and exit code 2."""
 
 import contextlib
+import functools
 import pathlib
 import re
 import signal
@@ -16,15 +17,18 @@ class UserError(Exception):
     """A mistake of the user's: names the flag or file, what was found and what is expected."""
 
 
-def run(main, takes_arguments=False):
+def run(main, takes_arguments=False, groups=None):
     """Parse the flags and call main(), or main(arguments); called at the end of a program.
+
+    --help shows the program's flags in the order of the alphabet; or, with `groups` {title: its
+    first flag}, those of the module that defines these, as they stand there.
 
     A `UserError`, a wrong flag or a left-over argument ends the program with one line on the
     terminal and exit code 2. Otherwise the exit code is what main returns; None is 0.
     """
     try:
         run_main = _with_arguments(main) if takes_arguments else _without_arguments(main)
-        app.run(run_main, flags_parser=_parse)
+        app.run(run_main, flags_parser=functools.partial(_parse, groups=groups))
     except UserError as error:
         _refuse(error)
 
@@ -71,7 +75,10 @@ def call(command, env=None):
             signal.signal(number, handler)
 
 
-def _parse(argv):
+def _parse(argv, groups):
+    if groups and {"--help", "-help", "-h"}.intersection(argv):
+        print(f"{sys.modules['__main__'].__doc__.rstrip()}\n{''.join(_grouped(groups))}", end="")
+        sys.exit()
     try:
         arguments = flags.FLAGS(argv)
     except flags.Error as error:
@@ -80,6 +87,23 @@ def _parse(argv):
         # absl would take INFO, and then TFDS tells of every file it opens.
         flags.FLAGS.verbosity = logging.WARNING
     return arguments
+
+
+def _grouped(groups):
+    """The lines of --help."""
+    titles = {first: title for title, first in groups.items()}
+    module = flags.FLAGS.find_module_defining_flag(next(iter(titles)))
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    for flag in (*flags.FLAGS.flags_by_module_dict()[module], *own):
+        if flag.name in titles:
+            yield f"\n{titles[flag.name]}:\n"
+        help_ = flag.help
+        if choices := getattr(flag.parser, "enum_values", None):
+            help_ = f"{help_.partition('>: ')[2]} One of: {', '.join(choices)}."
+        if flag.default is not None and flag.default is not False:
+            help_ += f" Default: {flag.default}."
+        name = f"[no]{flag.name}" if flag.boolean else flag.name
+        yield f"{flags.text_wrap(f'--{name}: {help_}', 100, '      ', '  ')}\n"
 
 
 def _with_arguments(main):

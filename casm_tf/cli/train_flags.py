@@ -6,9 +6,17 @@ from absl import flags
 from casm_tf import networks
 from casm_tf.training import devices
 
+# What --help shows them under, and the first flag of each.
+GROUPS = {
+    "data": "dataset",
+    "networks": "classifier",
+    "objectives": "score",
+    "thinning": "thinning",
+    "optimization": "batch_size",
+    "machine": "strategy",
+}
 _LARGEST = 2**31 - 1  # of what counts or is a shape
 
-# === What is trained, on what ===
 flags.DEFINE_string(
     "dataset",
     "digit_scenes/full",
@@ -99,7 +107,6 @@ flags.DEFINE_enum(
     ["nearest", "bilinear"],
     "From the decoder's resolution to the image's.",
 )
-
 flags.DEFINE_float(
     "smoothing",
     0.0,
@@ -109,7 +116,6 @@ flags.DEFINE_float(
     upper_bound=100,
 )
 
-# === The objectives ===
 flags.DEFINE_enum(
     "score",
     "entropy",
@@ -157,7 +163,6 @@ flags.DEFINE_enum(
     "itself the critic (the original).",
 )
 
-# === Thinning ===
 flags.DEFINE_string(
     "thinning",
     "L100",
@@ -178,11 +183,7 @@ flags.DEFINE_float(
     lower_bound=0,
     upper_bound=1,
 )
-flags.DEFINE_enum(
-    "overwrite", "random", ["random", "oldest"], "Which one goes when the set is full."
-)
 
-# === Optimization ===
 flags.DEFINE_integer("batch_size", 128, "Images a step, over all replicas.", lower_bound=1)
 flags.DEFINE_integer(
     "pretraining_steps",
@@ -226,7 +227,6 @@ flags.DEFINE_float(
     "clip_norm", 10.0, "The largest norm of the decoder's gradient.", lower_bound=1e-6
 )
 
-# === The machine ===
 flags.DEFINE_enum(
     "strategy",
     "auto",
@@ -254,11 +254,8 @@ flags.DEFINE_boolean(
 flags.DEFINE_boolean(
     "xla",
     False,
-    "Compile the alternation's step with XLA: for accelerators. On CPUs it is slower, "
+    "Compile the training's steps with XLA: for accelerators. On CPUs it is slower, "
     "and fails with mixed_bfloat16.",
-)
-flags.DEFINE_enum(
-    "snapshots_on", "accelerator", ["accelerator", "host"], "Whose memory holds the snapshots."
 )
 flags.DEFINE_enum(
     "snapshot_precision", "float32", ["float32", "bfloat16"], "What the snapshots are held in."

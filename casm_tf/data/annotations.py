@@ -14,7 +14,7 @@ import numpy as np
 
 from casm_tf.data import pictures
 
-MAX_XML_BYTES = 2**20  # an object takes 200; programs set it by --max_xml_bytes
+MAX_XML_BYTES = 2**20  # an object takes 200
 _COLUMNS = ["image", "x0", "y0", "x1", "y1"]
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from casm_tf.data import pictures
+
 PROTOCOLS = ("centre_crop", "squash")
 _DRAWS = 10  # sides that are drawn until they fit into the picture, as PyTorch does
 
@@ -16,18 +18,7 @@ def random_view(data, image_size, smallest, flip, seed):
     own.
     """
     draws = tf.random.stateless_uniform((4, _DRAWS), seed)
-
-    def of_jpeg():
-        window = _window(tf.io.extract_jpeg_shape(data), smallest, draws)
-        return tf.io.decode_and_crop_jpeg(data, window, channels=3)
-
-    def of_other():
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
-        y, x, height, width = tf.unstack(_window(tf.shape(image), smallest, draws))
-        return image[y : y + height, x : x + width]
-
-    image = tf.cond(tf.io.is_jpeg(data), of_jpeg, of_other)
-    image.set_shape((None, None, 3))
+    image = pictures.decoded(data, lambda shape: _window(shape, smallest, draws))
     size = (image_size, image_size)
     # Up to twice the size bilinear interpolation looks at every pixel, and takes a quarter as long.
     image = tf.cond(

@@ -1,5 +1,6 @@
-"""One picture file: checked, and brought to a form that TensorFlow reads."""
+"""One picture file: checked, brought to a form that TensorFlow reads, decoded to a tensor."""
 
+import contextlib
 import dataclasses
 import io
 import pathlib
@@ -9,11 +10,12 @@ import cv2
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"))
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
 _JPEG = ("JPEG", "MPO")  # Pillow calls a JPEG with others behind it MPO
-_ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
+_TURNED = (5, 6, 7, 8)  # EXIF's orientations that swap width and height; 1 is upright
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,24 @@ class Picture:
     is_as_stored: bool
 
 
+def decoded(data, window):
+    """A part of a JPEG's or PNG's bytes as a tensor, uint8 [h, w, 3].
+
+    `window` takes the picture's shape, int32 [3], and gives the part's y, x, height and width. Of a
+    JPEG no more is decoded than that needs.
+    """
+
+    def of_jpeg():
+        return tf.io.decode_and_crop_jpeg(data, window(tf.io.extract_jpeg_shape(data)), channels=3)
+
+    def of_other():
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        y, x, height, width = tf.unstack(window(tf.shape(image)))
+        return image[y : y + height, x : x + width]
+
+    return tf.ensure_shape(tf.cond(tf.io.is_jpeg(data), of_jpeg, of_other), (None, None, 3))
+
+
 def read(path):
     """Read a picture file, whatever its name says it is.
 
@@ -45,19 +65,15 @@ def read(path):
     data = pathlib.Path(path).read_bytes()
     if not data:
         raise ValueError("empty")
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            _check_size(image)
-            size_before = image.size
-            is_as_stored = _is_plain(image, data)
-            if not is_as_stored:
-                is_jpeg = image.format in _JPEG
-                image.load()
-                data = _encoded(np.asarray(in_rgb(ImageOps.exif_transpose(image))), is_jpeg)
+    with _opened(io.BytesIO(data)) as image:
+        size_before = image.size
+        is_as_stored = _is_plain(image, data)
+        if not is_as_stored:
+            is_jpeg = image.format in _JPEG
+            image.load()
+            data = _encoded(np.asarray(in_rgb(ImageOps.exif_transpose(image))), is_jpeg)
         # Decoded by what will read it in training: no epoch shall stop at a broken file.
         height, width, _ = decode(data).shape
-    except Exception as error:  # Pillow raises whatever a broken file leads it to.
-        raise ValueError(_line(error)) from error
     return Picture(data, (width, height), size_before, is_as_stored)
 
 
@@ -69,18 +85,23 @@ def open_rgb(path, at_least=None):
 
     Raises ValueError as `read` does, and for a file that is not there.
     """
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            _check_size(image)
-            if at_least:
-                image.draft(None, (at_least, at_least))
-            image.load()
-            # Where nothing is to be done, no copy: a picture may have 50 million pixels.
-            ImageOps.exif_transpose(image, in_place=True)
-            is_plain = image.mode == "RGB" and not image.has_transparency_data
-            return image if is_plain else in_rgb(image)
-    except Exception as error:
-        raise ValueError(_line(error)) from error
+    with _opened(path) as image:
+        if at_least:
+            image.draft(None, (at_least, at_least))
+        image.load()
+        # Where nothing is to be done, no copy: a picture may have 50 million pixels.
+        ImageOps.exif_transpose(image, in_place=True)
+        is_plain = image.mode == "RGB" and not image.has_transparency_data
+        return image if is_plain else in_rgb(image)
+
+
+def whole_size(path, image):
+    """(width, height) of a file that `open_rgb` gave, maybe smaller, as an image."""
+    with Image.open(path) as file:
+        if file.format not in _JPEG:
+            return image.size
+        is_turned = file.getexif().get(Base.Orientation, 1) in _TURNED
+        return file.size[::-1] if is_turned else file.size
 
 
 def decode(data):
@@ -90,19 +111,22 @@ def decode(data):
 
 def read_mask(path):
     """A mask file -> uint8 [H, W], salient where it is not 0; raises ValueError as `read` does."""
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            _check_size(image)
-            mask = np.asarray(image.convert("L") if image.mode in ("1", "LA", "P") else image)
-    except Exception as error:
-        raise ValueError(_line(error)) from error
+    with _opened(path) as image:
+        mask = np.asarray(image.convert("L") if image.mode in ("1", "LA", "P") else image)
     is_salient = mask != 0 if mask.ndim == 2 else mask[..., :3].any(axis=2)
     return is_salient * np.uint8(255)
 
 
-def _check_size(image):
-    if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"more than {Image.MAX_IMAGE_PIXELS} pixels: {image.size}")
+@contextlib.contextmanager
+def _opened(source):
+    """A file as Pillow opens it; what is raised meanwhile becomes a ValueError of one line."""
+    try:
+        with Image.open(source, formats=_FORMATS) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(f"more than {Image.MAX_IMAGE_PIXELS} pixels: {image.size}")
+            yield image
+    except Exception as error:  # Pillow raises whatever a broken file leads it to.
+        raise ValueError(_line(error)) from error
 
 
 def _line(error):
@@ -113,7 +137,7 @@ def _line(error):
 
 
 def _is_plain(image, data):
-    if image.mode not in ("RGB", "L") or image.getexif().get(_ORIENTATION, 1) != 1:
+    if image.mode not in ("RGB", "L") or image.getexif().get(Base.Orientation, 1) != 1:
         return False
     if image.format in _JPEG:
         return True

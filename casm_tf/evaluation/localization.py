@@ -7,6 +7,8 @@ ground-truth box may reach beyond the image: as in the original code it counts w
 import cv2
 import numpy as np
 
+from casm_tf.evaluation.checks import checked_masks
+
 
 def binarize(mask, method="volume", alpha=1.0):
     """The pixels of a mask that count as salient, bool [H, W].
@@ -90,7 +92,5 @@ def _checked(mask):
     mask = np.asarray(mask, np.float32)
     if mask.ndim != 2 or not mask.size:
         raise ValueError(f"a mask is [height, width]; found shape {list(mask.shape)}")
-    # NaN is the least and the largest value where there is one.
-    if not (mask.min() >= 0 and mask.max() <= 1):
-        raise ValueError(f"a mask's values are in [0, 1]; found {mask.min():g} to {mask.max():g}")
+    checked_masks(mask[None])
     return mask, float(mask.mean(dtype=np.float64))

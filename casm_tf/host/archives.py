@@ -7,7 +7,7 @@ program of TensorFlow's, and to be loaded from trusted places only.
 import pathlib
 import zipfile
 
-MAX_BYTES = 2**32  # that a file may unpack to; programs set it by --max_model_bytes
+MAX_BYTES = 2**32  # that a file may unpack to; the largest classifier here takes 1.4
 
 
 def check_zip(path):

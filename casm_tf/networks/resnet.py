@@ -62,7 +62,7 @@ def classifier(architecture, image_size, num_classes):
     return keras.Model(images, {"logits": logits, "maps": maps}, name=architecture)
 
 
-def convolution(x, filters, size, strides=1, use_bias=False, name=None):
+def convolution(x, filters, size, strides=1, name=None):
     """A convolution that pads by size // 2 on every side, as PyTorch does.
 
     With strides, 'same' of TensorFlow pads the bottom and the right alone.
@@ -74,7 +74,7 @@ def convolution(x, filters, size, strides=1, use_bias=False, name=None):
         size,
         strides,
         padding="valid" if strides > 1 else "same",
-        use_bias=use_bias,
+        use_bias=False,
         kernel_initializer=he_fan_out(),
         name=name,
     )(x)

@@ -56,7 +56,7 @@ def figure_2(images, masks, boxes, path, method="volume", alpha=1.0):
         "masked in": objectives.masked_in(images, ones),
         "masked out": objectives.masked_out(images, ones),
         "masked out,\ninpainted": [inpainted(*pair) for pair in zip(images, binary, strict=True)],
-        "mask\nand boxes": np.repeat(_grey(masks)[..., None], 3, axis=-1),
+        "mask\nand boxes": np.round(255 * masks)[..., None].astype(np.uint8).repeat(3, axis=-1),
     }
     scale = max(1, round(_TILE_PIXELS / images.shape[2]))
     tiles = np.stack(list(rows.values())).repeat(scale, axis=2).repeat(scale, axis=3)
@@ -160,11 +160,6 @@ def _rectangle(box, corner, scale, shape, style):
     height, width = shape
     start, end = corner + scale * np.clip(np.reshape(box, (2, 2)), 0, [width, height])
     return Rectangle(start, *(end - start), fill=False, **style)
-
-
-def _grey(masks):
-    """Masks in [0, 1] as uint8."""
-    return np.round(255 * masks).astype(np.uint8)
 
 
 def _checked(images, masks):

@@ -105,9 +105,11 @@ def write_report(
         _examples(extremes(examples)),
         _made(made or {}),
     ]
-    scored = f"{images:,} images of {dataset}, split {split}"
-    if "protocol" in results:
-        scored += f", protocol {results['protocol']}"
+    protocol = f", protocol {results['protocol']}" if "protocol" in results else ""
+    _write(path, title, f"{images:,} images of {dataset}, split {split}{protocol}", sections)
+
+
+def _write(path, title, scored, sections):
     page = _PAGE.format(
         title=escape(title),
         style=pathlib.Path(__file__).with_suffix(".css").read_text(encoding="utf-8"),

@@ -19,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-_OUTPUTS = ("mask", "box", "probabilities", "label")
+from casm_tf.serving.mask_model import OUTPUTS
+
 _SIGNATURE = "mask_png_bytes"
 # A server is not to fill the memory: for what it may want, and what it may send.
 _LARGEST_SIZE = 2**12  # pixels a side
@@ -63,7 +64,7 @@ class RestModel:
         with _expecting_masks(self._address):
             predictions = answer["predictions"]
             masks = [base64.b64decode(row["mask_png_bytes"]["b64"]) for row in predictions]
-            rows = {name: [row[name] for row in predictions] for name in _OUTPUTS[1:]}
+            rows = {name: [row[name] for row in predictions] for name in OUTPUTS[1:]}
             return _checked(rows, masks, images)
 
     def _ask(self, path, data=None):
@@ -169,7 +170,7 @@ def _checked(rows, pngs, images):
     Raises ValueError, or anything else, for what does not fit the images.
     """
     count, *size = images.shape[:3]
-    box, probabilities = (np.array(rows[name], np.float32) for name in _OUTPUTS[1:3])
+    box, probabilities = (np.array(rows[name], np.float32) for name in OUTPUTS[1:3])
     labels = rows["label"]
     shares = np.concatenate([box, probabilities], axis=1)
     if not len(pngs) == len(box) == len(labels) == count or box.shape[1] != 4:

@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 from PIL import Image
+from PIL.ExifTags import Base
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 33  # up to the end of its first chunk, which has the size
 _EXIF_SEARCHED_BYTES = 2**16
-_ORIENTATION = 0x0112  # EXIF's tag
 
 
 def squashed(data, image_size):
@@ -83,7 +83,7 @@ def _orientation(data):
 
     directory = tiff + number(tiff + 4, 4)
     entries = directory + 2 + 12 * tf.range(number(directory, 2))
-    values = tf.where(number(entries, 2) == _ORIENTATION, number(entries + 8, 2), 0)
+    values = tf.where(number(entries, 2) == int(Base.Orientation), number(entries + 8, 2), 0)
     value = tf.reduce_max(tf.concat([values, [0]], axis=0))
     return tf.where(tf.reduce_any(is_start) & (value >= 1) & (value <= 8), value, 1)
 

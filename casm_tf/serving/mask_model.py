@@ -14,9 +14,8 @@ from casm_tf.host import imports
 from casm_tf.serving import masks
 
 DESCRIPTION = "assets.extra/casm.json"  # in an exported model's directory
-_OUTPUTS = ("mask", "box", "probabilities", "label")
-_STRIDE = 32  # an image is a multiple of it a side
-_TURNED = (5, 6, 7, 8)  # EXIF's orientations that swap width and height
+OUTPUTS = ("mask", "box", "probabilities", "label")
+STRIDE = 32  # of every network's coarsest map: an image is a multiple of it a side
 
 
 class MaskModel:
@@ -94,7 +93,7 @@ class MaskModel:
         if _is_path(picture):
             # At least twice the size: JPEG's own reduction is not as smooth as what follows.
             image = pictures.open_rgb(picture, at_least=2 * self.image_size)
-            size = _whole_size(picture, image)
+            size = pictures.whole_size(picture, image)
 
             def opened():
                 return pictures.open_rgb(picture)
@@ -111,7 +110,7 @@ class MaskModel:
         if not batch:
             return []
         outputs = self._backend.predict(np.stack([seen.pixels for seen in batch]))
-        rows = zip(batch, *(outputs[name] for name in _OUTPUTS), strict=True)
+        rows = zip(batch, *(outputs[name] for name in OUTPUTS), strict=True)
         return [
             masks.Mask(
                 size=seen.size,
@@ -140,8 +139,8 @@ class LocalModel:
     def __init__(self, name, owner, signatures, own_size, image_size, trained_on):
         self._owner = owner  # of the weights; has to live as long as its signatures
         image_size = image_size or own_size
-        if image_size % _STRIDE and image_size != own_size:
-            raise ValueError(f"image_size is a multiple of {_STRIDE}; found {image_size}")
+        if image_size % STRIDE and image_size != own_size:
+            raise ValueError(f"image_size is a multiple of {STRIDE}; found {image_size}")
         signature = "serving_default" if image_size == own_size else "any_size"
         if signature not in signatures:
             raise ValueError(f"{name} takes images of {own_size} pixels; found {image_size}")
@@ -153,7 +152,7 @@ class LocalModel:
         import tensorflow as tf
 
         outputs = self._signature(images=tf.constant(images, tf.float32))
-        found = {name: outputs[name].numpy() for name in _OUTPUTS}
+        found = {name: outputs[name].numpy() for name in OUTPUTS}
         return found | {"label": [label.decode() for label in found["label"]]}
 
 
@@ -172,7 +171,7 @@ def _open_exported(path, image_size):
     except Exception as error:  # TensorFlow raises what a broken file leads it to.
         raise ValueError(f"{path} is not whole: {' '.join(str(error).split())}") from error
     default = model.signatures.get("serving_default")
-    if default is None or not set(_OUTPUTS) <= set(default.structured_outputs):
+    if default is None or not set(OUTPUTS) <= set(default.structured_outputs):
         raise ValueError(f"{path} is no mask model that components.pusher exported")
     own_size = default.structured_input_signature[1]["images"].shape[1]
     try:
@@ -212,15 +211,6 @@ def _import_tensorflow():
 
 def _is_path(picture):
     return isinstance(picture, (str, os.PathLike))
-
-
-def _whole_size(path, image):
-    """(width, height) of a picture file, of which `image` may be a smaller copy."""
-    with Image.open(path) as file:
-        if file.format not in ("JPEG", "MPO"):
-            return image.size
-        is_turned = file.getexif().get(0x0112, 1) in _TURNED
-        return file.size[::-1] if is_turned else file.size
 
 
 def _converted(picture):

@@ -11,36 +11,23 @@ import tensorflow as tf
 from casm_tf import networks
 from casm_tf.networks.layers import OpenUpSampling2D
 from casm_tf.serving import decoding, tensor_boxes
+from casm_tf.serving.mask_model import STRIDE
 
 PLACES = "assets.extra/weights.json"  # in an exported model's directory: what `servable` returns
-STRIDE = 32  # of every network's coarsest map
 
 
 def servable(model, labels, mean, std, weights="float32"):
     """A mask model's weights and its signatures.
 
-    `export.export_model` tells of the arguments and of the signatures. The weights lie in one
-    vector for each type: of hundreds of variables TensorFlow takes two seconds to load.
+    `export.export_model` tells of the arguments, its module of the signatures. The weights lie in
+    one vector for each type: of hundreds of variables TensorFlow takes two seconds to load.
 
     Returns:
         (a tf.Module that holds them; {name: function}; where the weights are: {type: {path of the
         Keras variable: shape, in the vector's order}}).
     """
     image_size = model.input_shape[1]
-    places = {}
-    for variable in model.variables:
-        of_type = places.setdefault(_kept_as(variable, weights), {})
-        of_type[variable.path] = tuple(variable.shape)
-    if sum(map(len, places.values())) < len(model.variables):
-        raise ValueError("two weights of the model have one name")
-    module = tf.Module()
-    values = {variable.path: variable.value for variable in model.variables}
-    module.packed = {
-        kind: tf.Variable(
-            tf.concat([tf.reshape(tf.cast(values[path], kind), [-1]) for path in shapes], axis=0)
-        )
-        for kind, shapes in places.items()
-    }
+    module, places = _packed(model, weights)
     scalable = _of_any_size(model)
     look = _looking(scalable or model, module.packed, places, labels, mean, std)
 
@@ -136,6 +123,25 @@ def _kept_as(variable, weights):
     """A weight's type in the file: kernels may be in float16, what normalizes is in float32."""
     is_kernel = variable.dtype == "float32" and len(variable.shape) > 1
     return weights if is_kernel else variable.dtype
+
+
+def _packed(model, weights):
+    """A tf.Module with a model's weights, and where they are, as `servable` returns them."""
+    places = {}
+    for variable in model.variables:
+        of_type = places.setdefault(_kept_as(variable, weights), {})
+        of_type[variable.path] = tuple(variable.shape)
+    if sum(map(len, places.values())) < len(model.variables):
+        raise ValueError("two weights of the model have one name")
+    module = tf.Module()
+    values = {variable.path: variable.value for variable in model.variables}
+    module.packed = {
+        kind: tf.Variable(
+            tf.concat([tf.reshape(tf.cast(values[path], kind), [-1]) for path in shapes], axis=0)
+        )
+        for kind, shapes in places.items()
+    }
+    return module, places
 
 
 def _unpacked(packed, places):

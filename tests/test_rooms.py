@@ -1,0 +1,66 @@
+"""The rooms of casm_tf: a file imports only from its own room and from those before it."""
+
+import ast
+import itertools
+
+from programs import ROOT
+
+# As in BUILD_NOTES.md, from the ground up; the programs stand on all of them.
+ROOMS = [
+    *("host", "pretrained", "objectives", "thinning", "networks", "data", "stepwise", "casm"),
+    *("training", "evaluation", "serving", "report", "cli"),
+]
+PROGRAMS = ["train", "extract", "convert", "demo"]
+
+
+def room_of(module):
+    """The room of casm_tf.<room>..., or None for the package itself and what is not ours."""
+    package, _, rest = module.partition(".")
+    return rest.partition(".")[0] if package == "casm_tf" and rest else None
+
+
+def imported(path):
+    """The modules that a file of casm_tf imports, in functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            is_package = node.module == "casm_tf"
+            yield from (f"casm_tf.{x.name}" for x in node.names) if is_package else [node.module]
+
+
+def arrows():
+    """{(room, room that it imports from): a file that does}."""
+    found = {}
+    for path in sorted((ROOT / "casm_tf").rglob("*.py")):
+        room = path.relative_to(ROOT / "casm_tf").with_suffix("").parts[0]
+        for other in filter(None, map(room_of, imported(path))):
+            if room not in ("__init__", other):
+                found[room, other] = path.name
+    return found
+
+
+def test_no_room_imports_from_a_later_one():
+    order = {name: number for number, name in enumerate([*ROOMS, *PROGRAMS])}
+    up = {pair: file for pair, file in arrows().items() if order[pair[0]] < order[pair[1]]}
+    assert not up, up
+
+
+def test_every_file_and_folder_has_its_place():
+    names = {path.stem for path in (ROOT / "casm_tf").iterdir() if path.stem != "__pycache__"}
+    assert names - {"__init__"} == {*ROOMS, *PROGRAMS}
+    assert len(arrows()) > len(ROOMS)
+
+
+def test_no_file_is_over_300_lines_and_no_function_over_60():
+    folders = ("casm_tf", "components", "benchmarks", "tests")
+    paths = itertools.chain.from_iterable((ROOT / name).rglob("*.py") for name in folders)
+    long = []
+    for path in paths:
+        text = path.read_text()
+        if len(text.splitlines()) > 300:
+            long.append(path.name)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:
+                long.append(f"{path.name}: {node.name}")
+    assert not long, long
