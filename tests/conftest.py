@@ -5,6 +5,7 @@ import casm_tf.host.quiet  # noqa: F401
 # isort: split
 
 import os
+import warnings
 
 import hypothesis
 import programs
@@ -60,6 +61,16 @@ def finished_run(made_once, tiny_data_dir):
         assert done.returncode == 0, done.stderr
 
     return made_once("finished", train) / "run"
+
+
+@pytest.fixture
+def eagerly():
+    """TensorFlow runs functions line by line: to trace them takes longer than ten steps."""
+    tf.config.run_functions_eagerly(True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Even though the `tf.config.experimental_run_functions")
+        yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

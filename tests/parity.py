@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from casm_tf.networks import conversion
+
 RATE = 3e-3
 CLASSES = 10
 
@@ -42,3 +44,24 @@ def batch():
 def updates(before, after):
     """The norm of what a step added to each array."""
     return {name: float(np.linalg.norm(after[name] - before[name])) for name in before}
+
+
+def torch_shapes(model):
+    to_torch = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
+    return {
+        name: tuple(v.shape[axis] for axis in to_torch[len(v.shape)])
+        for name, v in conversion.torch_variables(model).items()
+    }
+
+
+def random_of(model, seed):
+    return random_state(torch_shapes(model), seed)
+
+
+def state_dict(model):
+    """A model's weights as torch has them."""
+    to_torch = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
+    return {
+        name: np.transpose(v.numpy(), to_torch[len(v.shape)])
+        for name, v in conversion.torch_variables(model).items()
+    }

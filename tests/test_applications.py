@@ -72,7 +72,7 @@ def save_h5(network, path):
 
 
 # One of each kind of preprocessing.
-FEW = ("mobilenet_v2", "efficientnet_b0", "mobilenet_v3_large", "keras_resnet50", "convnext_tiny")
+FEW = ("mobilenet_v2", "efficientnet_b0", "mobilenet_v3_large", "keras_resnet50")
 
 
 def all_networks(*few):

@@ -4,100 +4,26 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_casm import (
+    ALWAYS_PAST,
+    BATCH,
+    IMAGES,
+    LABELS,
+    OPTIONS,
+    SIZE,
+    close,
+    copies,
+    make,
+    same,
+    state,
+    steps,
+    tiny_resnet,  # noqa: F401  (a fixture)
+)
 
 from casm_tf import networks, objectives
-from casm_tf.casm import CASM
-from casm_tf.thinning import Snapshots, Thinning
+from casm_tf.thinning import Thinning
 from casm_tf.training import rates
 
-SIZE, CLASSES = 32, 4
-random = np.random.default_rng(0)
-IMAGES = random.normal(size=(16, SIZE, SIZE, 3)).astype(np.float32)
-LABELS = random.integers(0, CLASSES, 16).astype(np.int32)
-BATCH = (tf.constant(IMAGES[:8]), tf.constant(LABELS[:8]))
-
-
-# With something kept, its critic is never the present classifier.
-ALWAYS_PAST = Thinning(every=100, capacity=1, probability=1.0)
-
-
-TINY = networks.ResNet((1, 1, 1, 1), widths=(4, 4, 8, 8), deep_stem=False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def tiny_resnet():
-    """A ResNet of 4 to 8 channels under the name `tiny`."""
-    networks.RESNETS["tiny"] = TINY
-    yield
-    del networks.RESNETS["tiny"]
-
-
-def make(
-    thinning="L",
-    separate=False,
-    classifier_rate=0.05,
-    decoder_optimizer=keras.optimizers.Adam,
-    strategy=tf.distribute.get_strategy(),  # noqa: B008
-    **options,
-):
-    """A compiled CASM that is the same at every call."""
-    keras.utils.set_random_seed(3)
-    if isinstance(thinning, str):
-        thinning = Thinning.named(thinning)
-    with strategy.scope():
-        classifier = networks.classifier("tiny", SIZE, CLASSES)
-    snapshots = Snapshots(classifier, thinning)
-    with strategy.scope():
-        decoder = networks.decoder(networks.map_shapes(classifier), SIZE, 4)
-        encoder = networks.encoder_copy(classifier) if separate else None
-        model = CASM(classifier, decoder, snapshots, encoder, **{"lambda_size": 2.0, **options})
-        model.compile(keras.optimizers.SGD(classifier_rate, momentum=0.9), decoder_optimizer(0.01))
-    return model
-
-
-def steps(model, count, compiled=False):
-    """Train as training/loop.py does, on one batch; to compile takes longer than ten steps."""
-    run = tf.function(model.run_step) if compiled else model.run_step
-    first = int(model.decoder_optimizer.iterations)
-    if first == 0:
-        model.remember(0)
-    for step in range(first + 1, first + count + 1):
-        results = run(BATCH)
-        model.remember(step)
-    return {name: float(value) for name, value in results.items()}
-
-
-def copies(weights):
-    return [weight.numpy().copy() for weight in weights]
-
-
-def same(before, weights):
-    return all(np.array_equal(a, b) for a, b in zip(before, copies(weights), strict=True))
-
-
-def close(weights, expected):
-    pairs = zip(copies(weights), copies(expected), strict=True)
-    return all(found == pytest.approx(value, abs=1e-5) for found, value in pairs)
-
-
-def state(classifier):
-    """Weights and BatchNorm statistics, in the order of a snapshot."""
-    return [*classifier.trainable_variables, *classifier.non_trainable_variables]
-
-
-OPTIONS = {
-    "F": {"thinning": "F"},
-    "L": {"thinning": "L"},
-    "FL": {"thinning": "FL"},
-    "L2": {"thinning": "L2"},
-    "ring": {"thinning": Thinning(every=1, capacity=2)},
-    "all past": {"thinning": Thinning(first=True, every=1, capacity=2, probability=0.9)},
-    "C": {"score": "classification"},
-    "l1": {"size": "l1", "lambda_variation": 0.1},
-    "masked": {"classifier_form": "masked"},
-    "present": {"thinning": "L1", "masked_steps": "present"},
-    "separate": {"separate": True},
-}
 # What is traced otherwise than L2 in the tests below.
 COMPILED = ("F", "present")
 
@@ -183,97 +109,6 @@ def test_20_steps_twice_from_one_seed_are_the_same_to_the_bit(trained):
     steps(again, 20, compiled=True)
     assert same(copies(trained.variables), again.variables)
     assert same(copies(trained.snapshots.slots), again.snapshots.slots)
-
-
-@pytest.mark.parametrize(
-    ("options", "of_clean", "of_masked"),
-    [
-        ({}, 0.5, 0.5),  # eq. (8)
-        ({"classifier_form": "masked"}, 0.0, 1.0),  # eq. (3)
-        ({"thinning": ALWAYS_PAST}, 0.5, 0.5),
-        ({"thinning": ALWAYS_PAST, "masked_steps": "present"}, 1.0, None),
-    ],
-    ids=["both", "masked", "past", "present"],
-)
-def test_the_classifiers_step_is_that_of_a_hand_made_tape(options, of_clean, of_masked):
-    model, peer = make(weight_decay=0.01, **options), make(weight_decay=0.01)
-    images, labels = BATCH
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    with tf.GradientTape() as tape:
-        clean = peer.classifier(images, training=True)
-        loss = of_clean * cross_entropy(labels, clean["logits"])
-        if of_masked is not None:
-            mask = tf.stop_gradient(peer.decoder(clean["maps"], training=True))
-            masked = peer.classifier(images * (1 - mask), training=True)
-            loss += of_masked * cross_entropy(labels, masked["logits"])
-    variables = peer.classifier.trainable_variables
-    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
-        variable.assign_sub(0.05 * (gradient + 0.01 * variable))
-    if model.snapshots.capacity:
-        model.snapshots.store(model.classifier)
-    model.run_step(BATCH)
-    assert close(state(model.classifier), state(peer.classifier))  # BatchNorm statistics included
-
-
-@pytest.mark.parametrize("thinning", ["F", "L", "past"])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"score": "entropy", "size": "l1", "lambda_variation": 0.3},
-        {"score": "classification", "size": "adaptive", "separate": True},
-    ],
-    ids=["E", "C"],
-)
-def test_the_masks_step_climbs_the_score_of_equation_7(thinning, options):
-    options = {"decoder_optimizer": keras.optimizers.SGD, "weight_decay": 0.5, **options}
-    options |= {"thinning": ALWAYS_PAST if thinning == "past" else thinning, "lambda_size": 0.7}
-    options |= {"clip_norm": 1e9}
-    model, peer, critic = make(**options), make(**options), make(**options).classifier
-    moves = thinning != "F"
-    if thinning == "past":
-        model.snapshots.store(model.classifier)
-        for classifier in (model.classifier, peer.classifier):  # only the critic stays where it was
-            for variable in classifier.trainable_variables:
-                variable.assign(0.9 * variable)
-
-    images, labels = BATCH
-    with tf.GradientTape() as tape:
-        clean = peer.classifier(images, training=moves)
-        maps = peer.encoder(images, training=True) if peer.encoder else clean["maps"]
-        masks = peer.decoder(maps, training=True)
-        critic, training = (peer.classifier, moves) if thinning != "past" else (critic, False)
-        logits = critic(images * (1 - masks), training=training)["logits"]
-        right, still = (tf.argmax(x, -1, labels.dtype) == labels for x in (clean["logits"], logits))
-        mean = tf.reduce_mean(masks, axis=(1, 2, 3))
-        if options["score"] == "entropy":
-            p = tf.nn.softmax(logits)
-            entropy = tf.where(right, -tf.reduce_sum(p * tf.math.log(p), -1), 0)
-            score = entropy - 0.7 * mean - 0.3 * objectives.total_variation(masks)
-        else:
-            loss = -tf.gather(tf.nn.log_softmax(logits), labels, batch_dims=1)
-            score = loss + 0.7 * tf.nn.relu(tf.where(right & ~still, 1.0, 0.0) - mean)
-        score = tf.reduce_mean(score)
-    variables = peer.mask_variables
-    for variable, gradient in zip(variables, tape.gradient(score, variables), strict=True):
-        variable.assign_add(0.01 * (gradient - 0.5 * variable))  # up; less the weight decay
-    model.run_step(BATCH)
-    assert close(model.mask_variables, variables)
-    assert float(model.averages["score"].result()) == pytest.approx(float(score), abs=1e-5)
-
-
-def test_the_decoders_gradient_is_clipped():
-    model = make(
-        "F",
-        clip_norm=0.1,
-        weight_decay=0.0,
-        lambda_size=99.0,
-        decoder_optimizer=keras.optimizers.SGD,
-    )
-    before = copies(model.decoder.trainable_variables)
-    model.run_step(BATCH)
-    after = copies(model.decoder.trainable_variables)
-    moved = sum(np.sum((a - b) ** 2) for a, b in zip(before, after, strict=True)) ** 0.5
-    assert moved == pytest.approx(0.01 * 0.1, rel=1e-2)  # rate times norm
 
 
 def test_fit_trains_as_the_loop_does(trained):

@@ -3,9 +3,10 @@
 import numpy as np
 import programs
 import pytest
+import skimage.data
 from PIL import Image
 
-from casm_tf import demo
+from casm_tf import demo, pretrained
 from casm_tf.serving import mask_model
 
 CATS = {"tabby", "tiger cat", "Egyptian cat", "Persian cat", "Siamese cat", "lynx"}
@@ -46,3 +47,13 @@ def test_no_mask_of_the_shipped_model_is_empty_or_everything(masks):
     means = {name: float(np.mean(mask.mask)) for name, mask in masks.items()}
     assert all(0.03 < mean < 0.9 for mean in means.values()), means
     assert all(mask.box for mask in masks.values())
+
+
+def test_the_shipped_model_is_small_and_takes_larger_images(masks):
+    size = sum(path.stat().st_size for path in pretrained.MODEL.rglob("*") if path.is_file())
+    assert size < 12e6
+    cat = masks["chelsea"]
+    assert "cat" in cat.label and cat.probability > 0.5
+    assert cat.mask[100:200, 100:300].mean() > 0.9
+    larger = mask_model.MaskModel.load(image_size=448)
+    assert larger(skimage.data.chelsea()).mask.shape == (300, 451)

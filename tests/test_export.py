@@ -1,4 +1,4 @@
-"""The exported model against Keras's, its decoding against the data's, and what is refused."""
+"""The exported model against Keras's, and what is refused."""
 
 import io
 import json
@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 
-import cv2
 import exports
 import keras
 import numpy as np
@@ -17,14 +16,9 @@ import tensorflow as tf
 import trees
 from PIL import Image
 
-from casm_tf.data import crops, input_pipeline, pictures
+from casm_tf.data import crops, pictures
 from casm_tf.evaluation import localization
 from casm_tf.serving import decoding, export, servable
-
-squashed = tf.function(
-    lambda data: decoding.squashed(data, exports.SIZE),
-    input_signature=[tf.TensorSpec((), tf.string)],
-)
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +32,6 @@ def exported(tmp_path_factory):
 def signatures(exported):
     model = tf.saved_model.load(str(exported))
     yield model.signatures  # the model has to live as long as they are called
-
-
-def encoded(image, kind="JPEG", **settings):
-    """The bytes of a Pillow image or of uint8 [H, W, 3]."""
-    data = io.BytesIO()
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    image.save(data, kind, **settings)
-    return data.getvalue()
-
-
-def exif(orientation, byte_order="<"):
-    """EXIF with other entries round the orientation, in either order of bytes."""
-    tags = Image.Exif()
-    tags.endian = byte_order
-    tags[0x010F], tags[0x0112], tags[0x0131] = "maker", orientation, "software"
-    return tags.tobytes()
 
 
 def test_answers_are_keras_own(signatures):
@@ -72,8 +50,8 @@ def test_answers_are_keras_own(signatures):
 
 
 def test_encoded_pictures_of_any_size_give_what_their_pixels_give(signatures):
-    data = [encoded(trees.picture(seed, 30 + seed, 70)) for seed in range(3)]
-    data.append(encoded(trees.picture(3, 50, 20), "PNG"))
+    data = [trees.encoded(trees.picture(seed, 30 + seed, 70)) for seed in range(3)]
+    data.append(trees.encoded(trees.picture(3, 50, 20), "PNG"))
     seen = [
         crops.evaluation_view(pictures.decode(one), np.zeros((0, 4)), 32, "squash", 32)[0]
         for one in data
@@ -92,108 +70,26 @@ def test_encoded_pictures_of_any_size_give_what_their_pixels_give(signatures):
         assert image.tolist() == np.round(255 * mask[..., 0]).astype(np.uint8).tolist()
 
 
-@pytest.mark.parametrize("byte_order", "<>")
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_jpeg_is_turned_as_its_exif_says(orientation, byte_order, tmp_path):
-    # Of one size with the network's: each pixel of the turned picture is one of the plain one's.
-    data = encoded(trees.picture(0, 32, 32), exif=exif(orientation, byte_order))
-    path = tmp_path / "turned.jpg"
-    path.write_bytes(data)
-    assert Image.open(path).getexif()[0x0112] == orientation
-    expected = np.asarray(pictures.open_rgb(path), np.float32)
-    # Two decoders; a turn that is missed is off by more than 100.
-    assert squashed(data).numpy() == pytest.approx(expected, abs=4)
-
-
-@pytest.mark.parametrize("orientation", [b"\0\0", b"\x09\0", b"\xff\xff"])
-def test_an_orientation_that_there_is_not_is_upright(orientation):
-    plain = trees.picture(0, 32, 32)
-    data = encoded(plain, exif=exif(6))
-    entry = b"\x12\x01\x03\x00\x01\x00\x00\x00"
-    assert data.count(entry + b"\x06\0") == 1
-    data = data.replace(entry + b"\x06\0", entry + orientation)
-    assert squashed(data).numpy().tolist() == squashed(encoded(plain)).numpy().tolist()
-
-
-def test_exif_that_is_cut_off_is_upright():
-    plain = trees.picture(0, 32, 32)
-    for exif_bytes in (
-        b"Exif\0\0",
-        b"Exif\0\0II*\0\xff\xff\xff\xff",
-        b"Exif\0\0MM\0*\0\0\0\x08\xff",
-    ):
-        found = squashed(encoded(plain, exif=exif_bytes)).numpy()
-        assert found.tolist() == squashed(encoded(plain)).numpy().tolist()
-
-
-def png_kinds():
-    plain = trees.picture(0, 40, 60)
-    deep = cv2.resize(np.random.default_rng(0).integers(0, 65536, (4, 6), np.uint16), (60, 40))
-    transparent = Image.fromarray(plain)
-    transparent.putalpha(Image.fromarray(trees.picture(1, 40, 60)[..., 0]))
-    palette = Image.fromarray(plain).quantize(16)
-    return {
-        "RGB": Image.fromarray(plain),
-        "grey": Image.fromarray(plain[..., 0]),
-        "16 bits": Image.fromarray(deep),
-        "transparent": transparent,
-        "palette": palette,
-        "1 bit": Image.fromarray(plain).convert("1"),
-        "palette with a transparent colour": transparent.quantize(16),
-    }
-
-
-@pytest.mark.parametrize("kind", png_kinds())
-def test_pngs_of_every_kind_are_read_as_the_data_are(kind, tmp_path):
-    path = tmp_path / "picture.png"
-    path.write_bytes(encoded(png_kinds()[kind], "PNG"))
-    image = pictures.decode(pictures.read(path).data)
-    expected = crops.evaluation_view(image, np.zeros((0, 4)), 32, "squash", 32)[0].numpy()
-    # The data's are rounded to whole numbers before they are resized.
-    off = 1 if "16" in kind or "transparent" in kind else 1e-3
-    assert squashed(path.read_bytes()).numpy() == pytest.approx(expected, abs=off)
-
-
-def test_a_cmyk_jpeg(tmp_path):
-    path = tmp_path / "picture.jpg"
-    path.write_bytes(encoded(Image.fromarray(trees.picture(0, 32, 32)).convert("CMYK")))
-    expected = np.asarray(pictures.open_rgb(path), np.float32)
-    assert squashed(path.read_bytes()).numpy() == pytest.approx(expected, abs=4)
-
-
 @pytest.mark.parametrize("signature", ["image_bytes", "mask_png_bytes"])
 @pytest.mark.parametrize(
     "data, message",
     [
         (b"", "expected the bytes of a JPEG or PNG file"),
         (b"no picture", "expected the bytes of a JPEG or PNG file"),
-        (encoded(trees.picture(), "GIF"), "expected the bytes of a JPEG or PNG file"),
-        (encoded(trees.picture(), "BMP"), "expected the bytes of a JPEG or PNG file"),
-        (encoded(trees.picture(), "PNG")[:20], "expected the bytes of a JPEG or PNG file"),
-        (encoded(trees.picture())[:-300], "Invalid JPEG data"),
-        (encoded(trees.picture())[:3], "Invalid JPEG data"),
-        (encoded(trees.picture(), "PNG")[:-300], "Invalid PNG data"),
+        (trees.encoded(trees.picture(), "GIF"), "expected the bytes of a JPEG or PNG file"),
+        (trees.encoded(trees.picture(), "BMP"), "expected the bytes of a JPEG or PNG file"),
+        (trees.encoded(trees.picture(), "PNG")[:20], "expected the bytes of a JPEG or PNG file"),
+        (trees.encoded(trees.picture())[:-300], "Invalid JPEG data"),
+        (trees.encoded(trees.picture())[:3], "Invalid JPEG data"),
+        (trees.encoded(trees.picture(), "PNG")[:-300], "Invalid PNG data"),
     ],
     ids=["empty", "text", "GIF", "BMP", "PNG's start", "cut JPEG", "JPEG's start", "cut PNG"],
 )
 def test_what_is_no_picture_fails_and_says_why(signature, data, message, signatures):
-    good = encoded(trees.picture())
+    good = trees.encoded(trees.picture())
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         signatures[signature](image_bytes=tf.constant([good, data]))
     assert len(signatures[signature](image_bytes=tf.constant([good]))["box"]) == 1
-
-
-def test_pictures_of_too_many_pixels_are_refused_before_they_are_decoded():
-    data = bytearray(encoded(trees.picture(), "PNG"))
-    data[16:24] = (20000).to_bytes(4, "big") * 2
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"at most 89478485 pixels.*20000"):
-        squashed(bytes(data))
-    data = encoded(trees.picture(0, 40, 60))
-    size = (40).to_bytes(2, "big") + (60).to_bytes(2, "big")
-    assert data.count(size) == 1
-    data = data.replace(size, (30000).to_bytes(2, "big") * 2)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"at most 89478485 pixels.*30000"):
-        squashed(data)
 
 
 def test_a_fresh_process_needs_neither_keras_nor_us(exported, tmp_path):
@@ -211,7 +107,7 @@ def test_a_fresh_process_needs_neither_keras_nor_us(exported, tmp_path):
     done = programs.run([sys.executable, "-c", code, exported, path], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = np.array(json.loads(done.stdout))
-    pixels = squashed(path.read_bytes()).numpy()[None]
+    pixels = decoding.squashed(path.read_bytes()).numpy()[None]
     expected = exports.tiny_model()(exports.normalised(pixels), training=False)["mask"].numpy()
     assert found == pytest.approx(np.repeat(expected, 2, axis=0), abs=1e-5)
 
@@ -298,48 +194,6 @@ def test_what_does_not_fit_is_refused(changes, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def run_dir(tiny_data_dir, tmp_path):
-    """What the pusher reads of a run, with an untrained model."""
-    directory = tmp_path / "run"
-    directory.mkdir()
-    settings = {"dataset": "digit_scenes/tiny", "data_dir": str(tiny_data_dir)}
-    settings["classifier"] = "small_resnet"
-    (directory / "run.json").write_text(json.dumps({"flags": settings}))
-    (directory / "evaluation.json").write_text('{"protocol": "squash", "casm": {"LE": 0.5}}')
-    exports.tiny_model(classes=10).save(directory / "model.keras")
-    return directory
-
-
-def push(run_dir, *arguments):
-    return programs.call("components.pusher", f"--run_dir={run_dir}", *arguments)
-
-
-def test_pusher_exports_and_says_how_to_go_on(run_dir, tiny_data_dir, tmp_path):
-    done = push(run_dir, f"--serving_dir={tmp_path / 'serving'}")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    path = tmp_path / "serving" / "casm" / "1"
-    assert (path / "saved_model.pb").exists()
-    description = json.loads((path / "assets.extra" / "casm.json").read_text())
-    dataset = input_pipeline.open_dataset("digit_scenes/tiny", str(tiny_data_dir))
-    assert description["labels"] == list(dataset.labels)
-    assert (description["mean"], description["std"]) == (list(dataset.mean), list(dataset.std))
-    assert description["metrics"] == {"LE": 0.5}
-    assert description["trained_on"] == "digit_scenes/tiny"
-    for expected in (f"made  {path}: ", "docker run ", "models.config", "curl ", "extract"):
-        assert expected in done.stdout
-
-
-@pytest.mark.parametrize("gone", ["run.json", "model.keras"])
-def test_pusher_refuses_a_directory_without_a_run(gone, run_dir, tmp_path):
-    (run_dir / gone).unlink()
-    done = push(run_dir, f"--serving_dir={tmp_path / 'serving'}")
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("pusher: --run_dir: ") and done.stderr.count("\n") == 1
-    assert not (tmp_path / "serving").exists()
-
-
 def export_without_room(directory):
     # What a full disk does, a limit on files' sizes does too: writing fails in the middle.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -375,8 +229,8 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 
 def test_images_of_any_multiple_of_32_give_what_a_network_of_that_size_gives(signatures):
     any_size = signatures["any_size"]
-    pixels = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
-    larger = exports.tiny_model(size=96)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    larger = exports.tiny_model(size=64)
     larger.set_weights(exports.tiny_model().get_weights())
     expected = larger(exports.normalised(pixels), training=False)
     found = any_size(images=pixels)

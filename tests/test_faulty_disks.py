@@ -63,6 +63,7 @@ def arguments(data_dir, run_dir, *options):
     return (*faulty.SMALL, f"--data_dir={data_dir}", f"--run_dir={run_dir}", *options)
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_at_a_checkpoint(disk, classifier_weights, tiny_data_dir):
     given = arguments(tiny_data_dir, disk / "run", f"--classifier_weights={classifier_weights}")
     # The classifier has 1.4 MB, a checkpoint 2.6 MB: the second has no room.

@@ -1,17 +1,14 @@
 """Your own pictures: what is read, what is left out, and how boxes and masks find their picture."""
 
-import io
 import json
 import pathlib
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_datasets as tfds
-from PIL import Image
 from trees import picture, write, write_tree, xml
 
-from casm_tf.data import annotations, image_folder, pictures
+from casm_tf.data import image_folder, pictures
 
 
 def examples(root, data_dir, **beside):
@@ -24,193 +21,6 @@ def examples(root, data_dir, **beside):
         }
         for split in builder.info.splits
     }
-
-
-def saved(image, **options):
-    file = io.BytesIO()
-    image.save(file, **options)
-    return file.getvalue()
-
-
-# === Single files ===
-
-RGB = picture()
-GREY = np.asarray(Image.fromarray(RGB).convert("L"))
-PALETTE = Image.fromarray(RGB).quantize(64)
-COLOURS = np.asarray(PALETTE.convert("RGB"))
-EXIF = Image.Exif()
-EXIF[0x0112] = 6  # to be turned to the right by a quarter
-
-READ_RIGHTLY = {
-    "RGB JPEG": (saved(Image.fromarray(RGB), format="JPEG", quality=95), RGB),
-    "RGB PNG": (saved(Image.fromarray(RGB), format="PNG"), RGB),
-    "grey JPEG": (saved(Image.fromarray(GREY), format="JPEG", quality=95), GREY),
-    "grey PNG": (saved(Image.fromarray(GREY), format="PNG"), GREY),
-    "CMYK": (saved(Image.fromarray(RGB).convert("CMYK"), format="JPEG", quality=95), RGB),
-    "palette": (saved(PALETTE, format="PNG"), COLOURS),
-    "16 bits": (saved(Image.fromarray(GREY.astype(np.uint16) * 257), format="PNG"), GREY),
-    "BMP": (saved(Image.fromarray(RGB), format="BMP"), RGB),
-    "WebP": (saved(Image.fromarray(RGB), format="WEBP", quality=95), RGB),
-    "rotated": (
-        saved(Image.fromarray(RGB), format="JPEG", quality=95, exif=EXIF),
-        np.rot90(RGB, -1),
-    ),
-    "animated": (
-        saved(
-            PALETTE,
-            format="GIF",
-            save_all=True,
-            append_images=[Image.fromarray(255 - RGB).quantize(64)],
-        ),
-        COLOURS,
-    ),
-    "transparent": (
-        saved(Image.fromarray(np.dstack([RGB, np.zeros_like(GREY)])), format="PNG"),
-        np.full_like(RGB, 255),
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", READ_RIGHTLY)
-def test_files_of_every_kind_are_read_rightly_whatever_their_name(kind, tmp_path):
-    data, expected = READ_RIGHTLY[kind]
-    path = tmp_path / "a.JPEG"
-    path.write_bytes(data)
-    found = pictures.read(path)
-    if expected.ndim == 2:
-        expected = np.repeat(expected[..., None], 3, axis=2)
-    decoded = pictures.decode(found.data).numpy()
-    assert decoded.shape == expected.shape
-    assert found.size == decoded.shape[1::-1]
-    # A JPEG's colours are a little off.
-    assert np.abs(decoded.astype(int) - expected).mean() < 3
-    is_kept = kind in ("RGB JPEG", "RGB PNG", "grey JPEG", "grey PNG")
-    assert (found.data == data) == is_kept
-    assert tf.io.is_jpeg(found.data) == (kind in ("RGB JPEG", "grey JPEG", "CMYK", "rotated"))
-
-
-BAD = {
-    "empty": b"",
-    "cut off": READ_RIGHTLY["RGB JPEG"][0][:500],
-    "cut-off PNG": READ_RIGHTLY["RGB PNG"][0][:500],
-    "cut-off palette": READ_RIGHTLY["palette"][0][:500],
-    "text": b"<html>404 Not Found</html>",
-    "head only": READ_RIGHTLY["RGB JPEG"][0][:3],
-}
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_what_cannot_be_read_is_a_value_error_of_one_line(kind, tmp_path):
-    (tmp_path / "a.JPEG").write_bytes(BAD[kind])
-    with pytest.raises(ValueError, match=r"^[^\n{<]+$"):
-        pictures.read(tmp_path / "a.JPEG")
-
-
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("limit", [2399, 1199])  # where Pillow warns, and where it refuses
-def test_a_picture_of_too_many_pixels_is_bad(limit, tmp_path, monkeypatch):
-    write(tmp_path / "a.png")  # of 2,400
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(ValueError, match="pixels"):
-        pictures.read(tmp_path / "a.png")
-
-
-# === Boxes ===
-
-
-def test_boxes_are_clipped_and_those_without_an_area_left_out():
-    boxes = annotations.shares(
-        [
-            (6, 4, 30, 20),  # inside: 0.1, 0.1, 0.5, 0.5
-            (-6, 20, 30, 60),  # partly outside: 0, 0.5, 0.5, 1
-            (30, 20, 6, 4),  # inverted
-            (60, 0, 90, 40),  # outside, along the border
-            (6, 4, 6, 20),  # a line
-        ],
-        size=(60, 40),
-    )
-    found, left_out = annotations.clipped(boxes)
-    assert found == pytest.approx(np.array([[0.1, 0.1, 0.5, 0.5], [0, 0.5, 0.5, 1]]))
-    assert left_out == 3
-    assert annotations.clipped(annotations.shares([], (60, 40)))[0].shape == (0, 4)
-
-
-def test_xml_is_in_its_own_size_or_without_one_in_the_pictures(tmp_path):
-    path = tmp_path / "a.xml"
-    path.write_text(xml([(10, 10, 50, 20)], size=(100, 50)))
-    assert annotations.read_xml(path, "cat", (60, 40)) == pytest.approx(
-        np.array([[0.1, 0.2, 0.5, 0.4]])
-    )
-    for size in (None, (0, 0)):
-        path.write_text(xml([(6, 4, 30, 20)], size=size))
-        assert annotations.read_xml(path, "cat", (60, 40)) == pytest.approx(
-            np.array([[0.1, 0.1, 0.5, 0.5]])
-        )
-
-
-def test_xml_gives_the_class_own_boxes_or_all_where_it_names_none(tmp_path):
-    one, other = xml([(0, 0, 30, 40)]), xml([(0, 0, 60, 20)], name="dog")
-    path = tmp_path / "a.xml"
-    path.write_text(one.replace("</annotation>", "") + other.replace("<annotation>", ""))
-    assert annotations.read_xml(path, "cat", (60, 40)).tolist() == [[0, 0, 0.5, 1]]
-    assert annotations.read_xml(path, "bird", (60, 40)).shape == (2, 4)
-
-
-ENTITIES = '<!DOCTYPE a [<!ENTITY b "{}">]>' + xml([(0, 0, 30, 40)], name="&b;")
-BAD_XML = {
-    "entities": ENTITIES.format("cat" * 1000).encode(),
-    "entities in UTF-16": ENTITIES.format("cat").encode("utf-16"),
-    "cut off": xml([(0, 0, 30, 40)]).encode()[:-20],
-    "no number": xml([("a", 0, 30, 40)]).encode(),
-    "not finite": xml([("nan", 0, 30, 40)]).encode(),
-    "three sides": xml([(0, 0, 30, 40)]).replace("ymin", "min").encode(),
-    "size in words": xml([(0, 0, 30, 40)], size=("a", "b")).encode(),
-    "before the rotation": xml([(0, 0, 30, 40)], size=(40, 60)).encode(),
-}
-
-
-@pytest.mark.parametrize("kind", BAD_XML)
-def test_xml_that_is_not_safe_or_not_right_is_refused_by_name(kind, tmp_path):
-    path = tmp_path / "a.xml"
-    path.write_bytes(BAD_XML[kind])
-    with pytest.raises(ValueError, match=r"a\.xml: "):
-        annotations.read_xml(path, "cat", (60, 40), size_before=(40, 60))
-
-
-def test_annotations_belong_to_the_picture_they_have_most_in_common_with():
-    names = ["train/cat/1", "val/cat/1", "val/dog/1", "val/dog/2"]
-    assert annotations.join(names, ["2", "3"]) == {"val/dog/2": "2"}
-    assert annotations.join(names, ["dog/1"]) == {"val/dog/1": "dog/1"}
-    assert annotations.join(names, ["train/cat/1", "CLS-LOC/val/2"]) == {
-        "train/cat/1": "train/cat/1",
-        "val/dog/2": "CLS-LOC/val/2",
-    }
-    with pytest.raises(ValueError, match="1 fits train/cat/1 and val/cat/1"):
-        annotations.join(names, ["1"])
-    with pytest.raises(ValueError, match="val/dog/2 fits a/2 and b/2"):
-        annotations.join(names, ["a/2", "b/2"])
-
-
-BAD_TABLES = {
-    "other columns": "image,x,y,w,h\n",
-    "nothing": "",
-    "four columns": "image,x0,y0,x1,y1\na.jpg,1,2,3\n",
-    "a word": "image,x0,y0,x1,y1\na.jpg,1,2,3,b\n",
-    "not finite": "image,x0,y0,x1,y1\na.jpg,1,2,3,inf\n",
-}
-
-
-@pytest.mark.parametrize("kind", BAD_TABLES)
-def test_a_wrong_table_is_refused_by_name(kind, tmp_path):
-    (tmp_path / "boxes.csv").write_text(BAD_TABLES[kind])
-    with pytest.raises(ValueError, match=r"boxes\.csv"):
-        annotations.read_table(tmp_path / "boxes.csv")
-    (tmp_path / "boxes.csv").write_bytes("image,x0,y0,x1,y1\n고양이,1,2,3,4\n".encode("euc-kr"))
-    with pytest.raises(ValueError, match="UTF-8"):
-        annotations.read_table(tmp_path / "boxes.csv")
-
-
-# === Trees ===
 
 
 def test_a_tree_with_boxes_from_xml_and_masks(tmp_path):
@@ -260,7 +70,7 @@ def test_more_than_one_in_a_hundred_bad_files_is_an_error_with_a_list(bad, tmp_p
     write_tree(tmp_path / "tree", count=25)  # 100 pictures
     names = ["train/cat/cat_train_3.JPEG", "val/dog/dog_val_7.JPEG"][:bad]
     for name in names:
-        (tmp_path / "tree" / name).write_bytes(BAD["cut off"])
+        (tmp_path / "tree" / name).write_bytes(b"no picture")
     tree = image_folder.config(tmp_path / "tree")
     if bad == 1:
         builder = image_folder.prepared(tree, tmp_path / "data")
@@ -391,7 +201,7 @@ def test_boxes_of_no_picture_are_refused(tmp_path):
 def test_a_split_without_a_good_picture_is_an_error_with_a_list(tmp_path):
     write_tree(tmp_path / "tree", ("train",), count=50)
     write_tree(tmp_path / "tree", ("val",), ("cat",), count=1)  # fewer than one in a hundred
-    (tmp_path / "tree" / "val" / "cat" / "cat_val_0.JPEG").write_bytes(BAD["cut off"])
+    (tmp_path / "tree" / "val" / "cat" / "cat_val_0.JPEG").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"none of the validation pictures in .* can be read"):
         image_folder.prepared(image_folder.config(tmp_path / "tree"), tmp_path / "data")
     (path,) = tmp_path.rglob("skipped.txt")

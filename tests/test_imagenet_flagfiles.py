@@ -85,6 +85,7 @@ def test_a_flagfile_runs_and_is_scored(name, tree, tmp_path):
     )
     run_dir = tmp_path / "run"
     evaluator = ("components.evaluator", f"--run_dir={run_dir}", "--split=validation")
+    evaluator += ("--compared=full_image",)
     call(*evaluator, "--protocol=squash")
     results = json.loads((run_dir / "evaluation.json").read_text())
     assert results.pop("protocol") == "squash"

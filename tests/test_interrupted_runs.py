@@ -11,9 +11,9 @@ import time
 import faulty
 import pytest
 import tensorflow as tf
-import test_casm
+import tiny_casm
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
-from test_casm import tiny_resnet  # noqa: F401  (a fixture)
+from tiny_casm import tiny_resnet  # noqa: F401  (a fixture)
 
 from casm_tf.training import hooks, loop
 from components import examples
@@ -101,9 +101,9 @@ def test_a_signal_ends_a_run_that_goes_on_to_the_same_weights(
     assert faulty.same(faulty.weights(straight), faulty.weights(run_dir))
 
 
-def test_a_signal_breaks_off_a_validation(tmp_path):
+def test_a_signal_breaks_off_a_validation(eagerly, tmp_path):
     asked, read = [], []
-    batches = tf.data.Dataset.from_tensors(test_casm.BATCH).repeat()
+    batches = tf.data.Dataset.from_tensors(tiny_casm.BATCH).repeat()
 
     def ask(images, labels):
         read.append(1)
@@ -123,7 +123,7 @@ def test_a_signal_breaks_off_a_validation(tmp_path):
     try:
         with pytest.raises(hooks.StoppedError, match="stopped after step 2, as asked"):
             loop.train(
-                test_casm.make("L"),
+                tiny_casm.make("L"),
                 tmp_path,
                 hooks.Schedule(9, validate_every=2, checkpoint_every=9),
                 loop.Batches(8, lambda skip, part: batches, validation),

@@ -13,7 +13,7 @@ import trees
 from PIL import Image
 
 import casm_tf
-from casm_tf import MaskModel, networks, pretrained
+from casm_tf import MaskModel, networks
 from casm_tf.data import pictures
 from casm_tf.serving import export, masks
 
@@ -287,15 +287,3 @@ def test_models_that_are_none_are_refused(exported, tmp_path):
     tf.saved_model.save(other, tmp_path / "other", signatures=other.call)
     with pytest.raises(ValueError, match="no mask model"):
         MaskModel.load(tmp_path / "other")
-
-
-@pytest.mark.skipif(not pretrained.MODEL.exists(), reason="the package has no model yet")
-def test_the_shipped_model_knows_a_cat():
-    skimage_data = pytest.importorskip("skimage.data")
-    model = MaskModel.load()
-    size = sum(path.stat().st_size for path in pretrained.MODEL.rglob("*") if path.is_file())
-    assert size < 12e6
-    mask = model(skimage_data.chelsea())
-    assert "cat" in mask.label and mask.probability > 0.5
-    assert mask.mask[100:200, 100:300].mean() > 0.9
-    assert MaskModel.load(image_size=448)(skimage_data.chelsea()).mask.shape == (300, 451)

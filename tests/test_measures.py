@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import sklearn.metrics
+from fuzzing import fuzz
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -121,7 +122,7 @@ def test_a_constant_mask_has_no_box_and_ranks_nothing():
     assert accumulated(PointingGame(), masks, [[[0, 0, 4, 3]]]).compute() == {"pointing_game": 0.25}
 
 
-@hypothesis.given(mask=small_masks, boxes=small_boxes)
+@fuzz(20, mask=small_masks, boxes=small_boxes)
 def test_all_contours_are_the_components_and_the_holes(mask, boxes):
     levels = (255 * min_max(mask)).astype(np.uint8)
     shares = accumulated(MaxBoxAcc(), [mask], [boxes]).accuracies()["all"]
@@ -131,7 +132,7 @@ def test_all_contours_are_the_components_and_the_holes(mask, boxes):
         assert shares[:, number].tolist() == [best >= iou for iou in (0.3, 0.5, 0.7)]
 
 
-@hypothesis.given(mask=small_masks, boxes=small_boxes)
+@fuzz(20, mask=small_masks, boxes=small_boxes)
 def test_the_largest_contour_is_that_of_every_threshold_alone(mask, boxes):
     levels = (255 * min_max(mask)).astype(np.uint8)
     shares = accumulated(MaxBoxAcc(), [mask], [boxes]).accuracies()["largest"]

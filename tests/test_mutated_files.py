@@ -20,7 +20,7 @@ _MEGABYTES = 150  # more than any of the small files takes: one with a false siz
 
 
 @pytest.mark.parametrize(
-    "count, seed", [(60, 0), pytest.param(500, 1, marks=pytest.mark.long)], ids=["60", "500"]
+    "count, seed", [(30, 0), pytest.param(500, 1, marks=pytest.mark.long)], ids=["30", "500"]
 )
 def test_mutated_files_are_read_or_refused(count, seed, tiny_data_dir, tmp_path):
     folder = tmp_path / "files"

@@ -1,61 +1,26 @@
 """Several replicas against one device: the same global batch is the same step."""
 
-from unittest import mock
-
 import conftest  # noqa: F401  (in a fork too: its logical devices, before any tensor)
 import keras
 import numpy as np
 import programs
 import pytest
 import tensorflow as tf
-import test_casm
-from test_casm import BATCH, IMAGES, LABELS, OPTIONS, SIZE, close, make, state, tiny_resnet  # noqa: F401
+import tiny_casm
+from tiny_casm import (
+    BATCH,
+    IMAGES,
+    LABELS,
+    SIZE,
+    close,
+    make,
+    smooth,
+    tiny_resnet,  # noqa: F401  (a fixture)
+    trained,
+)
 
 from casm_tf import networks
 from casm_tf.training import hooks, loop
-
-
-def smooth(name, strategy, classifier_rate=0.05):
-    """A model in which rounding errors stay what they are: softplus for ReLU, SGD for Adam.
-
-    An activation within rounding of ReLU's kink falls on either side of it, and its gradient with
-    it: one device with weights that differ by 1e-7 of themselves is up to 3e-3 away after ten
-    steps, and with softplus less than 1e-5. Adam divides a gradient by its own size, so the
-    rounding of one that ought to be 0 becomes a step as large as any.
-    """
-
-    def softplus(name=None):
-        return keras.layers.Activation("softplus", name=name)
-
-    with mock.patch.object(keras.layers, "ReLU", softplus):
-        return make(
-            strategy=strategy,
-            decoder_optimizer=keras.optimizers.SGD,
-            classifier_rate=classifier_rate,
-            **OPTIONS[name],
-        )
-
-
-def trained(directory, name, strategy, synchronized=True, classifier_rate=0.05):
-    """The model after ten steps on batches of 8 images: two batches, in turns."""
-    model = smooth(name, strategy, classifier_rate)
-    if synchronized:
-        for network in filter(None, (model.classifier, model.decoder, model.encoder)):
-            networks.synchronize_batch_normalization(network)
-    batches = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8)
-
-    def training_batches(skip, part):
-        worker, share = part[0], 8 // part[1]
-        mine = slice(worker * share, (worker + 1) * share)
-        return batches.repeat().skip(skip).map(lambda images, labels: (images[mine], labels[mine]))
-
-    loop.train(
-        model,
-        directory,
-        hooks.Schedule(10),
-        loop.Batches(8, training_batches, lambda part: batches),
-    )
-    return model
 
 
 def largest_difference(one, other):
@@ -86,7 +51,7 @@ def test_two_replicas_with_synchronized_statistics_are_as_one_device(name, two_r
 
 
 def train_on_four(directory, name):
-    networks.RESNETS["tiny"] = test_casm.TINY
+    networks.RESNETS["tiny"] = tiny_casm.TINY
     strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(4)])
     one = trained(directory / "one", name, tf.distribute.get_strategy(), synchronized=False)
     four = trained(directory / "four", name, strategy)
@@ -113,7 +78,7 @@ def test_without_synchronized_statistics_the_losses_agree_within_noise(two_repli
         assert results[0][key] == pytest.approx(results[1][key], rel=0.1)
 
 
-def test_two_replicas_train_to_the_end_and_hold_the_same(two_replicas, tmp_path):
+def test_two_replicas_train_to_the_end_and_hold_the_same(two_replicas, eagerly, tmp_path):
     model = make("L1", strategy=two_replicas)
     shown = []
 

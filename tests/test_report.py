@@ -1,6 +1,5 @@
 """The report: one whole file that needs nothing else, says all there is and nothing that is not."""
 
-import html.parser
 import json
 import re
 import shutil
@@ -10,11 +9,11 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from report_page import Page
 
 from casm_tf.evaluation import extremes
 from casm_tf.report import figures, page, tables
 
-VOID = {"meta", "img", "br"}
 DASH = "\N{EN DASH}"
 RESULTS = {
     "protocol": "centre_crop",
@@ -72,40 +71,6 @@ HEADINGS = {
     "examples": ["Best and worst images"],
     "made": ["How this was made"],
 }
-
-
-class Page(html.parser.HTMLParser):
-    """Headings, text, rows of tables and attributes; fails where a tag is not closed in order."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.headings, self.rows, self.words = [], [], [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "h2":
-            self.headings.append(data)
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
-        if "style" not in self.open:
-            self.words.append(data)
 
 
 def written(path, results=RESULTS, title="A title", **arguments):

@@ -1,12 +1,8 @@
-"""What the source may not do, seen in its syntax trees; and where the stand-in server listens."""
+"""What the source may not do, seen in its syntax trees."""
 
 import ast
-import json
 import pathlib
-import subprocess
-import sys
 
-import exports
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -116,26 +112,6 @@ def test_parsers_of_xml_refuse_a_doctype():
     sources = {path.name: path.read_text(encoding="utf-8") for path in SOURCES}
     assert [name for name in sources if "ElementTree" in sources[name]] == ["annotations.py"]
     assert "XMLParser(target=_WithoutDoctype())" in sources["annotations.py"]
-
-
-def test_the_stand_in_server_listens_on_this_machine_only(tmp_path):
-    pytest.importorskip("tensorflow_serving")
-    psutil = pytest.importorskip("psutil")
-    exports.export_tiny(tmp_path / "casm")
-    command = [sys.executable, "tests/stand_in.py", str(tmp_path), "casm"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as server:
-        try:
-            ports = json.loads(server.stdout.readline())
-            connections = psutil.Process(server.pid).net_connections("inet")
-        finally:
-            server.terminate()
-    # gRPC's is a socket of IPv6 at an address of IPv4.
-    listening = {
-        (c.laddr.ip.removeprefix("::ffff:"), c.laddr.port)
-        for c in connections
-        if c.status == psutil.CONN_LISTEN
-    }
-    assert listening == {("127.0.0.1", port) for port in ports.values()}
 
 
 def test_programs_that_load_a_savedmodel_say_what_it_is():

@@ -1,7 +1,10 @@
 """Small trees of pictures for the tests."""
 
+import io
+
 import cv2
 import numpy as np
+from PIL import Image
 
 
 def picture(seed=0, height=40, width=60):
@@ -37,3 +40,11 @@ def xml(boxes, name="cat", size=(60, 40)):
         inner = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
         parts.append(f"<object><name>{name}</name><bndbox>{inner}</bndbox></object>")
     return f"<annotation>{''.join(parts)}</annotation>"
+
+
+def encoded(image, kind="JPEG", **settings):
+    """The bytes of a Pillow image or of uint8 [H, W, 3]."""
+    data = io.BytesIO()
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(data, kind, **settings)
+    return data.getvalue()

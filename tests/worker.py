@@ -15,11 +15,10 @@ from casm_tf.training import devices
 if __name__ == "__main__":
     strategy = devices.make("auto")  # before anything that TensorFlow does
 
-    import test_casm
-    import test_replicas
+    import tiny_casm
 
     from casm_tf import networks
 
-    networks.RESNETS["tiny"] = test_casm.TINY
-    test_replicas.trained(pathlib.Path(sys.argv[1]), sys.argv[2], strategy)
+    networks.RESNETS["tiny"] = tiny_casm.TINY
+    tiny_casm.trained(pathlib.Path(sys.argv[1]), sys.argv[2], strategy)
     devices.wait_for_all(strategy)

@@ -1,0 +1,99 @@
+"""Boxes of pictures, from XML files and tables: what is read, and what is refused."""
+
+import numpy as np
+import pytest
+from trees import xml
+
+from casm_tf.data import annotations
+
+
+def test_boxes_are_clipped_and_those_without_an_area_left_out():
+    boxes = annotations.shares(
+        [
+            (6, 4, 30, 20),  # inside: 0.1, 0.1, 0.5, 0.5
+            (-6, 20, 30, 60),  # partly outside: 0, 0.5, 0.5, 1
+            (30, 20, 6, 4),  # inverted
+            (60, 0, 90, 40),  # outside, along the border
+            (6, 4, 6, 20),  # a line
+        ],
+        size=(60, 40),
+    )
+    found, left_out = annotations.clipped(boxes)
+    assert found == pytest.approx(np.array([[0.1, 0.1, 0.5, 0.5], [0, 0.5, 0.5, 1]]))
+    assert left_out == 3
+    assert annotations.clipped(annotations.shares([], (60, 40)))[0].shape == (0, 4)
+
+
+def test_xml_is_in_its_own_size_or_without_one_in_the_pictures(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_text(xml([(10, 10, 50, 20)], size=(100, 50)))
+    assert annotations.read_xml(path, "cat", (60, 40)) == pytest.approx(
+        np.array([[0.1, 0.2, 0.5, 0.4]])
+    )
+    for size in (None, (0, 0)):
+        path.write_text(xml([(6, 4, 30, 20)], size=size))
+        assert annotations.read_xml(path, "cat", (60, 40)) == pytest.approx(
+            np.array([[0.1, 0.1, 0.5, 0.5]])
+        )
+
+
+def test_xml_gives_the_class_own_boxes_or_all_where_it_names_none(tmp_path):
+    one, other = xml([(0, 0, 30, 40)]), xml([(0, 0, 60, 20)], name="dog")
+    path = tmp_path / "a.xml"
+    path.write_text(one.replace("</annotation>", "") + other.replace("<annotation>", ""))
+    assert annotations.read_xml(path, "cat", (60, 40)).tolist() == [[0, 0, 0.5, 1]]
+    assert annotations.read_xml(path, "bird", (60, 40)).shape == (2, 4)
+
+
+ENTITIES = '<!DOCTYPE a [<!ENTITY b "{}">]>' + xml([(0, 0, 30, 40)], name="&b;")
+BAD_XML = {
+    "entities": ENTITIES.format("cat" * 1000).encode(),
+    "entities in UTF-16": ENTITIES.format("cat").encode("utf-16"),
+    "cut off": xml([(0, 0, 30, 40)]).encode()[:-20],
+    "no number": xml([("a", 0, 30, 40)]).encode(),
+    "not finite": xml([("nan", 0, 30, 40)]).encode(),
+    "three sides": xml([(0, 0, 30, 40)]).replace("ymin", "min").encode(),
+    "size in words": xml([(0, 0, 30, 40)], size=("a", "b")).encode(),
+    "before the rotation": xml([(0, 0, 30, 40)], size=(40, 60)).encode(),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_XML)
+def test_xml_that_is_not_safe_or_not_right_is_refused_by_name(kind, tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_bytes(BAD_XML[kind])
+    with pytest.raises(ValueError, match=r"a\.xml: "):
+        annotations.read_xml(path, "cat", (60, 40), size_before=(40, 60))
+
+
+def test_annotations_belong_to_the_picture_they_have_most_in_common_with():
+    names = ["train/cat/1", "val/cat/1", "val/dog/1", "val/dog/2"]
+    assert annotations.join(names, ["2", "3"]) == {"val/dog/2": "2"}
+    assert annotations.join(names, ["dog/1"]) == {"val/dog/1": "dog/1"}
+    assert annotations.join(names, ["train/cat/1", "CLS-LOC/val/2"]) == {
+        "train/cat/1": "train/cat/1",
+        "val/dog/2": "CLS-LOC/val/2",
+    }
+    with pytest.raises(ValueError, match="1 fits train/cat/1 and val/cat/1"):
+        annotations.join(names, ["1"])
+    with pytest.raises(ValueError, match="val/dog/2 fits a/2 and b/2"):
+        annotations.join(names, ["a/2", "b/2"])
+
+
+BAD_TABLES = {
+    "other columns": "image,x,y,w,h\n",
+    "nothing": "",
+    "four columns": "image,x0,y0,x1,y1\na.jpg,1,2,3\n",
+    "a word": "image,x0,y0,x1,y1\na.jpg,1,2,3,b\n",
+    "not finite": "image,x0,y0,x1,y1\na.jpg,1,2,3,inf\n",
+}
+
+
+@pytest.mark.parametrize("kind", BAD_TABLES)
+def test_a_wrong_table_is_refused_by_name(kind, tmp_path):
+    (tmp_path / "boxes.csv").write_text(BAD_TABLES[kind])
+    with pytest.raises(ValueError, match=r"boxes\.csv"):
+        annotations.read_table(tmp_path / "boxes.csv")
+    (tmp_path / "boxes.csv").write_bytes("image,x0,y0,x1,y1\n고양이,1,2,3,4\n".encode("euc-kr"))
+    with pytest.raises(ValueError, match="UTF-8"):
+        annotations.read_table(tmp_path / "boxes.csv")
