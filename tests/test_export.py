@@ -107,7 +107,7 @@ def test_a_fresh_process_needs_neither_keras_nor_us(exported, tmp_path):
     done = programs.run([sys.executable, "-c", code, exported, path], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = np.array(json.loads(done.stdout))
-    pixels = decoding.squashed(path.read_bytes()).numpy()[None]
+    pixels = decoding.squashed(path.read_bytes(), exports.SIZE).numpy()[None]
     expected = exports.tiny_model()(exports.normalised(pixels), training=False)["mask"].numpy()
     assert found == pytest.approx(np.repeat(expected, 2, axis=0), abs=1e-5)
 
