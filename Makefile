@@ -14,7 +14,7 @@ run: .venv/installed
 	$(PY) -m components.pipeline --flagfile=configs/pipeline.flags
 
 test: .venv/installed
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+	$(PY) -m pytest -n 2 --dist loadfile --durations=10
 	@echo "all tests passed; next: make run"
 
 test-long: .venv/installed
