@@ -1,6 +1,7 @@
 """The rooms of casm_tf: a file imports only from its own room and from those before it."""
 
 import ast
+import graphlib
 import itertools
 
 from programs import ROOT
@@ -44,6 +45,27 @@ def test_no_room_imports_from_a_later_one():
     order = {name: number for number, name in enumerate([*ROOMS, *PROGRAMS])}
     up = {pair: file for pair, file in arrows().items() if order[pair[0]] < order[pair[1]]}
     assert not up, up
+
+
+def test_no_files_import_one_another_in_a_circle():
+    paths = {}
+    for path in (ROOT / "casm_tf").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        paths[".".join(part for part in parts if part != "__init__")] = path
+
+    def modules(path):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (name.name for name in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                # A name that is no module is of the package that it is taken from.
+                for name in node.names:
+                    whole = f"{node.module}.{name.name}"
+                    yield whole if whole in paths else node.module
+
+    graph = {name: set(modules(path)) & paths.keys() - {name} for name, path in paths.items()}
+    assert graph["casm_tf.casm"]
+    graphlib.TopologicalSorter(graph).prepare()  # It raises CycleError with the circle.
 
 
 def test_every_file_and_folder_has_its_place():

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from casm_tf.serving.mask_model import OUTPUTS
+from casm_tf.serving.masks import OUTPUTS
 
 _SIGNATURE = "mask_png_bytes"
 # A server is not to fill the memory: for what it may want, and what it may send.

@@ -14,8 +14,6 @@ from casm_tf.host import imports
 from casm_tf.serving import masks
 
 DESCRIPTION = "assets.extra/casm.json"  # in an exported model's directory
-OUTPUTS = ("mask", "box", "probabilities", "label")
-STRIDE = 32  # of every network's coarsest map: an image is a multiple of it a side
 
 
 class MaskModel:
@@ -110,7 +108,7 @@ class MaskModel:
         if not batch:
             return []
         outputs = self._backend.predict(np.stack([seen.pixels for seen in batch]))
-        rows = zip(batch, *(outputs[name] for name in OUTPUTS), strict=True)
+        rows = zip(batch, *(outputs[name] for name in masks.OUTPUTS), strict=True)
         return [
             masks.Mask(
                 size=seen.size,
@@ -139,8 +137,8 @@ class LocalModel:
     def __init__(self, name, owner, signatures, own_size, image_size, trained_on):
         self._owner = owner  # of the weights; has to live as long as its signatures
         image_size = image_size or own_size
-        if image_size % STRIDE and image_size != own_size:
-            raise ValueError(f"image_size is a multiple of {STRIDE}; found {image_size}")
+        if image_size % masks.STRIDE and image_size != own_size:
+            raise ValueError(f"image_size is a multiple of {masks.STRIDE}; found {image_size}")
         signature = "serving_default" if image_size == own_size else "any_size"
         if signature not in signatures:
             raise ValueError(f"{name} takes images of {own_size} pixels; found {image_size}")
@@ -152,7 +150,7 @@ class LocalModel:
         import tensorflow as tf
 
         outputs = self._signature(images=tf.constant(images, tf.float32))
-        found = {name: outputs[name].numpy() for name in OUTPUTS}
+        found = {name: outputs[name].numpy() for name in masks.OUTPUTS}
         return found | {"label": [label.decode() for label in found["label"]]}
 
 
@@ -171,7 +169,7 @@ def _open_exported(path, image_size):
     except Exception as error:  # TensorFlow raises what a broken file leads it to.
         raise ValueError(f"{path} is not whole: {' '.join(str(error).split())}") from error
     default = model.signatures.get("serving_default")
-    if default is None or not set(OUTPUTS) <= set(default.structured_outputs):
+    if default is None or not set(masks.OUTPUTS) <= set(default.structured_outputs):
         raise ValueError(f"{path} is no mask model that components.pusher exported")
     own_size = default.structured_input_signature[1]["images"].shape[1]
     try:

@@ -5,6 +5,9 @@ import dataclasses
 import numpy as np
 from PIL import Image, ImageDraw
 
+OUTPUTS = ("mask", "box", "probabilities", "label")  # of an exported model
+STRIDE = 32  # of every network's coarsest map: an image is a multiple of it a side
+
 # Orange and sky blue of Okabe and Ito, told apart with every kind of colour vision.
 MASK_COLOR, BOX_COLOR = "#E69F00", "#56B4E9"
 MASK_OPACITY = 0.7  # of what is salient, over the picture in grey

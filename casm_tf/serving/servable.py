@@ -11,7 +11,7 @@ import tensorflow as tf
 from casm_tf import networks
 from casm_tf.networks.layers import OpenUpSampling2D
 from casm_tf.serving import decoding, tensor_boxes
-from casm_tf.serving.mask_model import STRIDE
+from casm_tf.serving.masks import STRIDE
 
 PLACES = "assets.extra/weights.json"  # in an exported model's directory: what `servable` returns
 
