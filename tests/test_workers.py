@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import programs
 import pytest
 import tensorflow as tf
 from programs import ROOT, SMALL
@@ -128,6 +129,11 @@ def test_what_names_no_workers_is_refused(text, found, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match=found):
         devices.make("multi_worker")
+
+
+def test_an_empty_tf_config_is_none():
+    done = programs.fork(devices.make, "mirrored", env={"TF_CONFIG": ""})
+    assert done.returncode == 0, done.stderr
 
 
 def test_one_process_is_its_own_chief(monkeypatch):

@@ -24,6 +24,8 @@ def make(name):
     "auto" is multi_worker where TF_CONFIG names workers, mirrored where there are several GPUs,
     one_device otherwise. Raises ValueError for a TF_CONFIG that names none, or is no JSON.
     """
+    if not os.environ.get("TF_CONFIG"):
+        os.environ.pop("TF_CONFIG", None)  # TensorFlow would read JSON in an empty one.
     workers = _workers(os.environ.get("TF_CONFIG", ""))
     if name == "multi_worker" or (name == "auto" and workers):
         if not workers:
