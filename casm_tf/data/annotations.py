@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from casm_tf.data import pictures
+from casm_tf.host import files
 
 MAX_XML_BYTES = 2**20  # an object takes 200
 _COLUMNS = ["image", "x0", "y0", "x1", "y1"]
@@ -35,11 +36,14 @@ def files_below(folder, suffix):
 
     Raises ValueError where there is none.
     """
-    folder = pathlib.Path(folder)
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix]
-    if not paths:
+    found = {}
+    if pathlib.Path(folder).is_dir():
+        for name, entry in files.below(folder):
+            if name.lower().endswith(suffix):
+                found[normal(name[: -len(suffix)])] = pathlib.Path(entry.path)
+    if not found:
         raise ValueError(f"{folder} has no {suffix} files")
-    return {normal(path.relative_to(folder).with_suffix("").as_posix()): path for path in paths}
+    return found
 
 
 def join(names, annotations):

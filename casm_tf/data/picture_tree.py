@@ -1,24 +1,29 @@
-"""Which pictures a tree of folders has, and of which class and split; `image_folder.config`'s."""
+"""Which pictures a tree of folders has, and of which class and split; `image_folder.config`'s.
+
+Pictures are {path below the tree's root: `files.stamp`}, sorted.
+"""
 
 import hashlib
+import os
 
 from casm_tf.data import annotations, pictures
+from casm_tf.host import files
 
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 
 def labelled(root):
-    """The classes' names, and {split: paths of its pictures below the root}.
+    """The classes' names, and {split: its pictures}.
 
     Raises ValueError for a tree of another form.
     """
     folders = _folders(root)
     if "train" not in folders:
         classes = _classes(root, root, folders)
-        splits = {"train": [], "validation": [], "test": []}
-        for name in sorted(name for names in classes.values() for name in names):
+        splits = {"train": {}, "validation": {}, "test": {}}
+        for name, stamp in sorted(pair for names in classes.values() for pair in names.items()):
             share = int(hashlib.md5(name.rpartition("/")[2].encode()).hexdigest()[:8], 16) % 10
-            splits[{0: "validation", 1: "test"}.get(share, "train")].append(name)
+            splits[{0: "validation", 1: "test"}.get(share, "train")][name] = stamp
         labels = list(classes)
     else:
         splits, labels = {}, None
@@ -34,7 +39,7 @@ def labelled(root):
             labels = labels or list(classes)  # those of train/, the first
             for label in classes.keys() - set(labels):
                 raise ValueError(f"{root / folder / label}: there is no {label} in train/")
-            splits[split] = [name for names in classes.values() for name in names]
+            splits[split] = {k: v for names in classes.values() for k, v in names.items()}
         if len(splits) == 1:
             raise ValueError(f"{root} has train/ alone: expected val/, validation/ or test/ too")
     if len(labels) < 2:
@@ -46,7 +51,7 @@ def labelled(root):
 
 
 def unlabelled(root):
-    """{split: paths of its pictures below the root}, whatever folders they lie in.
+    """{split: its pictures}, whatever folders they lie in.
 
     Raises ValueError where a split has none.
     """
@@ -55,15 +60,16 @@ def unlabelled(root):
     if "train" in given and len(given) > 1:
         splits = given
     else:
-        names = _pictures_below(root, root)
+        found = _pictures_below(root, root)
         # In an order that has nothing to do with what they show, and is the same everywhere.
-        names.sort(key=lambda name: hashlib.md5(name.encode()).hexdigest())
+        names = sorted(found, key=lambda name: hashlib.md5(name.encode()).hexdigest())
         tenth = max(1, len(names) // 10)
         splits = {
-            "train": sorted(names[2 * tenth :]),
-            "validation": sorted(names[:tenth]),
-            "test": sorted(names[tenth : 2 * tenth]),
+            "train": names[2 * tenth :],
+            "validation": names[:tenth],
+            "test": names[tenth : 2 * tenth],
         }
+        splits = {split: {k: found[k] for k in sorted(some)} for split, some in splits.items()}
     for split, names in splits.items():
         if not names:
             raise ValueError(f"{root} has too few pictures: none is left for {split!r}")
@@ -76,32 +82,36 @@ def stem(name):
 
 
 def _pictures_below(root, directory):
-    """The pictures at any depth of a directory, as sorted paths below the root."""
-    names = (
-        path.relative_to(root)
-        for path in directory.rglob("*")
-        if path.suffix.lower() in pictures.SUFFIXES and path.is_file()
-    )
-    return sorted(
-        name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)
-    )
+    """The pictures at any depth of a directory."""
+    return _pictures(root, (entry for _, entry in files.below(directory)))
 
 
 def _classes(root, directory, folders):
-    """{class: paths of its pictures below the root}, both sorted."""
+    """{class: its pictures}, sorted."""
     if not folders:
         raise ValueError(f"{directory}: expected a folder for each class; found none")
     classes = {}
     for folder in folders:
-        names = sorted(
-            path.relative_to(root).as_posix()
-            for path in (directory / folder).iterdir()
-            if path.suffix.lower() in pictures.SUFFIXES and not path.name.startswith(".")
-        )
-        if not names:
+        with os.scandir(directory / folder) as entries:
+            found = _pictures(root, entries)
+        if not found:
             raise ValueError(f"{directory / folder}: a class folder without pictures")
-        classes[annotations.normal(folder)] = names
+        classes[annotations.normal(folder)] = found
     return classes
+
+
+def _pictures(root, entries):
+    """Those of some os.DirEntry that are pictures."""
+    start, suffixes = len(f"{root}/"), tuple(pictures.SUFFIXES)
+    return dict(
+        sorted(
+            (entry.path[start:], files.stamp(entry))
+            for entry in entries
+            if entry.name.lower().endswith(suffixes)
+            and not entry.name.startswith(".")
+            and not entry.is_dir()
+        )
+    )
 
 
 def _folders(directory):
