@@ -97,11 +97,12 @@ def main():
     run_dir = pathlib.Path(FLAGS.run_dir)
     output_dir = pathlib.Path(FLAGS.output_dir or run_dir)
     with program.blaming("run_dir"):
+        run_directory.model_of(run_dir)
         run = run_directory.read(run_dir)
     with program.blaming("examples"):
         data_dir = examples.data_dir(FLAGS.examples, FLAGS.data_dir)
-    with program.blaming("data_dir"):
-        dataset = input_pipeline.dataset_of_run(run["flags"], data_dir)
+    with program.blaming("data_dir", OSError), program.blaming("run_dir", ValueError):
+        dataset = run_directory.dataset_of(run_dir, data_dir)
     with program.blaming("run_dir"):
         model = _mask_model(run_dir, dataset)
         before = networks.classifier(
@@ -129,6 +130,20 @@ def main():
         *(dataset, methods | compared, model, before, observers),
         *(FLAGS.alpha, FLAGS.perturbation_steps),
     )
+    results = {"protocol": _protocol(), **_scored(dataset, comparison)}
+    _write(output_dir, run, results, comparison)
+    print(terminal_table.text(results))
+    print(f"made  evaluation.json, comparison.json, figure.png and report.html in {output_dir}")
+    print(f"next  open {output_dir / 'report.html'} in a browser")
+    if FLAGS.blessing:
+        worst = {"LE": FLAGS.max_le, "F1": FLAGS.min_f1, "top1": FLAGS.min_top1}
+        reasons = blessing.reasons_against(results["casm"], worst, baseline, FLAGS.margin)
+        blessing.write(FLAGS.blessing, not reasons)
+        print(f"not blessed: {'; '.join(reasons)}" if reasons else "blessed")
+
+
+def _scored(dataset, comparison):
+    """What the `Comparison` makes of the split."""
     with (
         program.blaming("run_dir", ValueError),
         program.blaming("data_dir", damage.DamagedFileError),
@@ -141,17 +156,7 @@ def main():
             comparison.accumulate(batch)
         if not comparison.images:
             raise ValueError(f"the split {FLAGS.split!r} of its data has no image")
-        results = {"protocol": _protocol(), **comparison.compute()}
-
-    _write(output_dir, run, results, comparison)
-    print(terminal_table.text(results))
-    print(f"made  evaluation.json, comparison.json, figure.png and report.html in {output_dir}")
-    print(f"next  open {output_dir / 'report.html'} in a browser")
-    if FLAGS.blessing:
-        worst = {"LE": FLAGS.max_le, "F1": FLAGS.min_f1, "top1": FLAGS.min_top1}
-        reasons = blessing.reasons_against(results["casm"], worst, baseline, FLAGS.margin)
-        blessing.write(FLAGS.blessing, not reasons)
-        print(f"not blessed: {'; '.join(reasons)}" if reasons else "blessed")
+        return comparison.compute()
 
 
 def _write(output_dir, run, results, comparison):
@@ -186,7 +191,7 @@ def _write(output_dir, run, results, comparison):
 
 def _mask_model(run_dir, dataset):
     """A run's model.keras. Raises ValueError where it is for other images or classes."""
-    model = keras_files.load_keras(pathlib.Path(run_dir) / "model.keras")
+    model = keras_files.load_keras(run_directory.model_of(run_dir))
     if not isinstance(model.output, dict) or not {"mask", "logits"} <= set(model.output):
         raise ValueError(f"{run_dir}/model.keras is no mask model of casm_tf.train")
     found = model.input_shape[1], model.output["logits"].shape[1]

@@ -75,6 +75,11 @@ def check_writable(path):
         pass
 
 
+def absolute(path):
+    """The path as text that holds in any folder, where it is there; else what was given."""
+    return str(pathlib.Path(path).absolute()) if path and pathlib.Path(path).exists() else path
+
+
 def below(folder):
     """(path below the folder, os.DirEntry) of each file at any depth, in no order.
 
