@@ -112,10 +112,11 @@ def test_a_file_that_changes_before_it_is_read_is_refused_by_name(which, tmp_pat
     path.write_text(xml([(0, 0, 20, 20)], size=(40, 40)))
     config = image_folder.config(root, boxes=root / "boxes")
     changed = path if which == "val.xml" else root / which
+    trigger = root / "val" / "cat" / "0.png" if which == "val.xml" else changed
     read = pictures.read
 
     def changing(path_):
-        if path_.parent.name == changed.parent.name:
+        if path_ == trigger:
             changed.write_bytes(changed.read_bytes() + b"\n")
         return read(path_)
 

@@ -29,9 +29,8 @@ class ImageFolderConfig(tfds.core.BuilderConfig):
         labels: the classes' names; of pictures without labels those that a classifier knows.
         is_labelled: whether the last folder of a picture's path is its class.
         pictures: {split: {path of a picture below the root: its `files.stamp`}}.
-        boxes: {picture without its suffix: (path of an XML file, its stamp), or boxes in pixels},
-            or None.
-        masks: {picture without its suffix: (path of a PNG, its stamp)}, or None.
+        boxes: {picture: (path of an XML file, its stamp), or boxes in pixels}, or None.
+        masks: {picture: (path of a PNG, its stamp)}, or None.
     """
 
     image_dir: pathlib.Path
@@ -47,7 +46,7 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
 
     The tree is train/<class>/<picture> and the same with val/, validation/ or test/; or
     <class>/<picture>, and then 8 of 10 pictures are for training, 1 for validation and 1 for
-    testing, by a hash of their names. What begins with a dot is passed over, and so are files
+    testing, by a hash of their paths. What begins with a dot is passed over, and so are files
     without a picture's suffix.
 
     With `unlabelled_as`, the names of the classes that some classifier knows, pictures have no
@@ -70,10 +69,10 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
         labels, names = picture_tree.labelled(root)
     else:
         labels, names = tuple(unlabelled_as), picture_tree.unlabelled(root)
-    stems = [picture_tree.stem(name) for split in names.values() for name in split]
+    every = [name for split in names.values() for name in split]
     found = {}
     for kind, path in (("boxes", boxes), ("masks", masks)):
-        found[kind] = None if path is None else _beside(stems, kind, pathlib.Path(path).resolve())
+        found[kind] = None if path is None else _beside(every, kind, pathlib.Path(path).resolve())
         if path is not None and not found[kind]:
             raise ValueError(f"{path} has no {kind} of a picture in {root}")
     source = hashlib.sha256()
@@ -81,7 +80,7 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
         source.update(f"{part}\n".encode(errors="surrogateescape"))
     for split, of_split in names.items():
         for name, stamp in of_split.items():
-            source.update(f"{split}/{name} {stamp}\n".encode())
+            source.update(f"{split}/{annotations.normal(name)} {stamp}\n".encode())
     return ImageFolderConfig(
         name=f"{root.name}_{source.hexdigest()[:12]}",
         image_dir=root,
@@ -92,13 +91,13 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
     )
 
 
-def _beside(stems, kind, path):
+def _beside(names, kind, path):
     """The boxes or masks of a config, sorted; empty where none belongs to a picture."""
     if kind == "masks" or path.is_dir():
         there = annotations.files_below(path, ".png" if kind == "masks" else ".xml")
     else:
         there = annotations.read_table(path)
-    pairs = sorted(annotations.join(stems, there).items())
+    pairs = sorted(annotations.join(names, there).items())
     return {
         picture: there[name]
         if isinstance(there[name], list)
@@ -198,9 +197,9 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 
         Raises ValueError where one of its files is no longer as it was when the tree was looked at.
         """
-        tree, stem = self.builder_config, picture_tree.stem(name)
+        tree = self.builder_config
         label = annotations.normal(name.split("/")[-2]) if tree.is_labelled else -1
-        boxes, mask = ((found or {}).get(stem) for found in (tree.boxes, tree.masks))
+        boxes, mask = ((found or {}).get(name) for found in (tree.boxes, tree.masks))
         sources = [(tree.image_dir / name, stamp)]
         sources += [source for source in (boxes, mask) if isinstance(source, tuple)]
         example, picture = {"label": label, "file_name": name}, None
