@@ -130,8 +130,13 @@ def main():
         *(dataset, methods | compared, model, before, observers),
         *(FLAGS.alpha, FLAGS.perturbation_steps),
     )
-    results = {"protocol": _protocol(), **_scored(dataset, comparison)}
+    split = dataset.split(FLAGS.split)
+    found = _scored(dataset, split, comparison)
+    results = {"protocol": _protocol(), "split": split, **found}
+
     _write(output_dir, run, results, comparison)
+    instead = "" if split == FLAGS.split else f"; its data have no {FLAGS.split} to be scored"
+    print(f"{comparison.images} images of the split {split}{instead}")
     print(terminal_table.text(results))
     print(f"made  evaluation.json, comparison.json, figure.png and report.html in {output_dir}")
     print(f"next  open {output_dir / 'report.html'} in a browser")
@@ -142,7 +147,7 @@ def main():
         print(f"not blessed: {'; '.join(reasons)}" if reasons else "blessed")
 
 
-def _scored(dataset, comparison):
+def _scored(dataset, split, comparison):
     """What the `Comparison` makes of the split."""
     with (
         program.blaming("run_dir", ValueError),
@@ -150,12 +155,12 @@ def _scored(dataset, comparison):
         damage.naming_files(dataset),
     ):
         batches = input_pipeline.evaluation_batches(
-            dataset, FLAGS.split, FLAGS.batch_size, FLAGS.protocol, FLAGS.resize
+            dataset, split, FLAGS.batch_size, FLAGS.protocol, FLAGS.resize
         )
-        for batch in tqdm(batches, desc=f"scoring {FLAGS.split}", unit="batch"):
+        for batch in tqdm(batches, desc=f"scoring {split}", unit="batch"):
             comparison.accumulate(batch)
         if not comparison.images:
-            raise ValueError(f"the split {FLAGS.split!r} of its data has no image")
+            raise ValueError(f"the split {split!r} of its data has no image")
         return comparison.compute()
 
 
@@ -169,7 +174,7 @@ def _write(output_dir, run, results, comparison):
         f"Masks of {pathlib.Path(FLAGS.run_dir).name}",
         _part(results, lambda key: key != "classifiers"),
         dataset=run["flags"]["dataset"],
-        split=FLAGS.split,
+        split=results["split"],
         images=comparison.images,
         figure=output_dir / "figure.png",
         classifiers={
@@ -205,11 +210,11 @@ def _mask_model(run_dir, dataset):
 
 
 def _part(results, keep):
-    """The results with those measures alone whose key `keep` wants; the protocol stays."""
+    """The results with those measures alone whose key `keep` wants; what is no row stays."""
     return {
-        name: values
-        if name == "protocol"
-        else {key: value for key, value in values.items() if keep(key)}
+        name: {key: value for key, value in values.items() if keep(key)}
+        if isinstance(values, dict)
+        else values
         for name, values in results.items()
     }
 

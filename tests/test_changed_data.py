@@ -126,7 +126,12 @@ def test_the_same_pictures_elsewhere_are_the_runs_own(root, tmp_path):
     given = (f"--run_dir={root / 'run'}", "--compared=full_image")
     done = programs.call("components.evaluator", *given, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "LE" in json.loads((root / "run" / "evaluation.json").read_text())["casm"]
+    results = json.loads((root / "run" / "evaluation.json").read_text())
+    assert "LE" in results["casm"]
+    # What stands in for a test split is told by its name.
+    assert results["split"] == "validation" and "scoring validation" in done.stderr
+    assert "6 images of the split validation; its data have no test to be scored\n" in done.stdout
+    assert "split validation" in (root / "run" / "report.html").read_text()
 
 
 def test_a_push_has_the_labels_and_the_normalisation_of_the_training(root, tmp_path):
