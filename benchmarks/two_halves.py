@@ -88,7 +88,8 @@ def main():
         for view in FLAGS.views:
             directory = directories[view][seed]
             if not (directory / "results.json").exists():
-                run_directory.describe(directory, settings, dataset.labels)
+                with program.blaming("runs_dir"):
+                    run_directory.describe(directory, settings, dataset.description())
                 _run(directory, dataset, view, seed)
 
     results = {view: _over_seeds(of_seeds.values()) for view, of_seeds in directories.items()}

@@ -66,7 +66,8 @@ def main():
     with program.blaming("config"):
         dataset = input_pipeline.open_dataset(settings["dataset"], FLAGS.data_dir)
         groups = grouped(dataset.labels)
-    run_directory.describe(runs_dir, settings, dataset.labels)
+    with program.blaming("runs_dir"):
+        run_directory.describe(runs_dir, settings, dataset.description())
 
     results = runs_dir / "results.csv"
     rows = _read(results)

@@ -69,7 +69,7 @@ def _described(run_dir, dataset, strategy):
         yield
         return
     with run_directory.claimed(run_dir):
-        run_directory.describe(run_dir, from_flags.settings(), dataset.labels)
+        run_directory.describe(run_dir, from_flags.settings(), dataset.description())
         print(f"{run_dir}: events for TensorBoard, checkpoints and at the end model.keras")
         yield
 

@@ -58,7 +58,8 @@ def main():
     size = dataset.builder.info.splits["train"].num_examples
     if FLAGS.batch_size > size:
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} of {size} training images")
-    run_directory.describe(output_dir, settings, dataset.labels)
+    with program.blaming("output_dir"):
+        run_directory.describe(output_dir, settings, dataset.description())
 
     scores_path = output_dir / "classifiers.json"
     scores = json.loads(scores_path.read_text()) if scores_path.exists() else {}

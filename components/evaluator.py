@@ -97,11 +97,12 @@ def main():
     run_dir = pathlib.Path(FLAGS.run_dir)
     output_dir = pathlib.Path(FLAGS.output_dir or run_dir)
     with program.blaming("run_dir"):
+        run_directory.model_of(run_dir)
         run = run_directory.read(run_dir)
     with program.blaming("examples"):
         data_dir = examples.data_dir(FLAGS.examples, FLAGS.data_dir)
-    with program.blaming("data_dir"):
-        dataset = input_pipeline.dataset_of_run(run["flags"], data_dir)
+    with program.blaming("data_dir", OSError), program.blaming("run_dir", ValueError):
+        dataset = run_directory.dataset_of(run_dir, data_dir)
     with program.blaming("run_dir"):
         model = _mask_model(run_dir, dataset)
         before = networks.classifier(
@@ -129,21 +130,13 @@ def main():
         *(dataset, methods | compared, model, before, observers),
         *(FLAGS.alpha, FLAGS.perturbation_steps),
     )
-    with (
-        program.blaming("run_dir", ValueError),
-        program.blaming("data_dir", damage.DamagedFileError),
-        damage.naming_files(dataset),
-    ):
-        batches = input_pipeline.evaluation_batches(
-            dataset, FLAGS.split, FLAGS.batch_size, FLAGS.protocol, FLAGS.resize
-        )
-        for batch in tqdm(batches, desc=f"scoring {FLAGS.split}", unit="batch"):
-            comparison.accumulate(batch)
-        if not comparison.images:
-            raise ValueError(f"the split {FLAGS.split!r} of its data has no image")
-        results = {"protocol": _protocol(), **comparison.compute()}
+    split = dataset.split(FLAGS.split)
+    found = _scored(dataset, split, comparison)
+    results = {"protocol": _protocol(), "split": split, **found}
 
     _write(output_dir, run, results, comparison)
+    instead = "" if split == FLAGS.split else f"; its data have no {FLAGS.split} to be scored"
+    print(f"{comparison.images} images of the split {split}{instead}")
     print(terminal_table.text(results))
     print(f"made  evaluation.json, comparison.json, figure.png and report.html in {output_dir}")
     print(f"next  open {output_dir / 'report.html'} in a browser")
@@ -152,6 +145,23 @@ def main():
         reasons = blessing.reasons_against(results["casm"], worst, baseline, FLAGS.margin)
         blessing.write(FLAGS.blessing, not reasons)
         print(f"not blessed: {'; '.join(reasons)}" if reasons else "blessed")
+
+
+def _scored(dataset, split, comparison):
+    """What the `Comparison` makes of the split."""
+    with (
+        program.blaming("run_dir", ValueError),
+        program.blaming("data_dir", damage.DamagedFileError),
+        damage.naming_files(dataset),
+    ):
+        batches = input_pipeline.evaluation_batches(
+            dataset, split, FLAGS.batch_size, FLAGS.protocol, FLAGS.resize
+        )
+        for batch in tqdm(batches, desc=f"scoring {split}", unit="batch"):
+            comparison.accumulate(batch)
+        if not comparison.images:
+            raise ValueError(f"the split {split!r} of its data has no image")
+        return comparison.compute()
 
 
 def _write(output_dir, run, results, comparison):
@@ -164,7 +174,7 @@ def _write(output_dir, run, results, comparison):
         f"Masks of {pathlib.Path(FLAGS.run_dir).name}",
         _part(results, lambda key: key != "classifiers"),
         dataset=run["flags"]["dataset"],
-        split=FLAGS.split,
+        split=results["split"],
         images=comparison.images,
         figure=output_dir / "figure.png",
         classifiers={
@@ -186,7 +196,7 @@ def _write(output_dir, run, results, comparison):
 
 def _mask_model(run_dir, dataset):
     """A run's model.keras. Raises ValueError where it is for other images or classes."""
-    model = keras_files.load_keras(pathlib.Path(run_dir) / "model.keras")
+    model = keras_files.load_keras(run_directory.model_of(run_dir))
     if not isinstance(model.output, dict) or not {"mask", "logits"} <= set(model.output):
         raise ValueError(f"{run_dir}/model.keras is no mask model of casm_tf.train")
     found = model.input_shape[1], model.output["logits"].shape[1]
@@ -200,11 +210,11 @@ def _mask_model(run_dir, dataset):
 
 
 def _part(results, keep):
-    """The results with those measures alone whose key `keep` wants; the protocol stays."""
+    """The results with those measures alone whose key `keep` wants; what is no row stays."""
     return {
-        name: values
-        if name == "protocol"
-        else {key: value for key, value in values.items() if keep(key)}
+        name: {key: value for key, value in values.items() if keep(key)}
+        if isinstance(values, dict)
+        else values
         for name, values in results.items()
     }
 

@@ -71,6 +71,7 @@ def main():
 
     counts = {split: splits[split].num_examples for split in splits}
     settings = {name: FLAGS[name].value for name in _SETTINGS}
+    settings |= {name: files.absolute(settings[name]) for name in _SETTINGS[1:]}
     examples.write(examples_dir, settings, counts, _digest(dataset.builder.data_dir))
     print(f"made  {', '.join(f'{count} {split}' for split, count in counts.items())} images")
     print(f"next  python -m casm_tf.train --dataset={FLAGS.dataset} --data_dir={data_dir} ...")

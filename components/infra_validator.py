@@ -63,20 +63,20 @@ def main():
         with program.blaming(name):
             files.check_writable(FLAGS[name].value)
     with program.blaming("run_dir"):
+        model = keras_files.load_keras(run_directory.model_of(run_dir))
         run = run_directory.read(run_dir)
-        model = keras_files.load_keras(run_dir / "model.keras")
     metrics = {}
     if FLAGS.evaluation:
         with program.blaming("evaluation"):
             metrics = blessing.metrics_of(FLAGS.evaluation)
     with program.blaming("examples"):
         data_dir = examples.data_dir(FLAGS.examples, FLAGS.data_dir)
-    with program.blaming("data_dir"):
-        dataset = input_pipeline.dataset_of_run(run["flags"], data_dir)
+    with program.blaming("data_dir", OSError), program.blaming("run_dir", ValueError):
+        dataset = run_directory.dataset_of(run_dir, data_dir)
     with program.blaming("run_dir", ValueError), program.blaming("model", OSError):
         path = export.export_model(
-            *(model, pathlib.Path(FLAGS.model) / "casm", dataset.labels),
-            *(dataset.mean, dataset.std, metrics),
+            *(model, pathlib.Path(FLAGS.model) / "casm"),
+            *(run["labels"], run["mean"], run["std"], metrics),
             precision=FLAGS.precision,
             trained_on=run["flags"]["dataset"],
         )

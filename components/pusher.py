@@ -19,7 +19,6 @@ import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 from absl import flags
 
 from casm_tf.cli import limits, program
-from casm_tf.data import input_pipeline
 from casm_tf.host import files
 from casm_tf.networks import keras_files
 from casm_tf.serving import export, server_config
@@ -32,12 +31,6 @@ flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is finished.")
 flags.DEFINE_string("model", None, "Or what components.infra_validator left.")
 flags.DEFINE_string(
     "serving_dir", "serving", "For the served models; this one's versions go into casm/ in it."
-)
-flags.DEFINE_string(
-    "data_dir",
-    None,
-    "Of --run_dir: where the data set is, if not where the run had it: it tells the pixels' mean "
-    "and deviation.",
 )
 flags.DEFINE_enum(
     "precision",
@@ -95,17 +88,15 @@ def main():
 
 def _export(run_dir, directory):
     with program.blaming("run_dir"):
+        model = keras_files.load_keras(run_directory.model_of(run_dir))
         run = run_directory.read(run_dir)
-        model = keras_files.load_keras(run_dir / "model.keras")
         was_scored = (run_dir / "evaluation.json").exists()
         metrics = blessing.metrics_of(run_dir) if was_scored else {}
-    with program.blaming("data_dir"):
-        dataset = input_pipeline.dataset_of_run(run["flags"], FLAGS.data_dir)
     if not was_scored:
         print(f"      without metrics: {run_dir} has no evaluation.json")
     with program.blaming("run_dir", ValueError), program.blaming("serving_dir", OSError):
         return export.export_model(
-            *(model, directory, dataset.labels, dataset.mean, dataset.std, metrics),
+            *(model, directory, run["labels"], run["mean"], run["std"], metrics),
             precision=FLAGS.precision,
             weights=FLAGS.weights,
             trained_on=run["flags"]["dataset"],

@@ -67,16 +67,16 @@ def test_xml_that_is_not_safe_or_not_right_is_refused_by_name(kind, tmp_path):
 
 
 def test_annotations_belong_to_the_picture_they_have_most_in_common_with():
-    names = ["train/cat/1", "val/cat/1", "val/dog/1", "val/dog/2"]
-    assert annotations.join(names, ["2", "3"]) == {"val/dog/2": "2"}
-    assert annotations.join(names, ["dog/1"]) == {"val/dog/1": "dog/1"}
+    names = ["train/cat/1.png", "val/cat/1.JPEG", "val/dog/1.jpg", "val/dog/2.jpg"]
+    assert annotations.join(names, ["2", "3"]) == {"val/dog/2.jpg": "2"}
+    assert annotations.join(names, ["dog/1"]) == {"val/dog/1.jpg": "dog/1"}
     assert annotations.join(names, ["train/cat/1", "CLS-LOC/val/2"]) == {
-        "train/cat/1": "train/cat/1",
-        "val/dog/2": "CLS-LOC/val/2",
+        "train/cat/1.png": "train/cat/1",
+        "val/dog/2.jpg": "CLS-LOC/val/2",
     }
-    with pytest.raises(ValueError, match="1 fits train/cat/1 and val/cat/1"):
+    with pytest.raises(ValueError, match=r"1 fits train/cat/1\.png and val/cat/1\.JPEG"):
         annotations.join(names, ["1"])
-    with pytest.raises(ValueError, match="val/dog/2 fits a/2 and b/2"):
+    with pytest.raises(ValueError, match=r"val/dog/2\.jpg fits a/2 and b/2"):
         annotations.join(names, ["a/2", "b/2"])
 
 

@@ -19,6 +19,7 @@ def test_evaluator_scores_compares_and_draws(finished_run, tiny_data_dir, tmp_pa
     assert done.returncode == 0, done.stderr
     results = json.loads((run_dir / "evaluation.json").read_text())
     assert results.pop("protocol") == "centre_crop"
+    assert results.pop("split") == "test" and "32 images of the split test\n" in done.stdout
     maps = {"cam", "grad_cam", "gradient", "smooth_gradient"}
     assert set(results) == {"casm", "twin", "full_image", "centre_box"} | maps
     keys = {"OM", "LE", "F1", "top1", "top1_masked_in", "top1_masked_out", "PxAP", "MaxBoxAcc"}

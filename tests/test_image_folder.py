@@ -120,14 +120,12 @@ def test_a_preparation_that_was_broken_off_decodes_only_what_is_left(tmp_path, m
     assert 8 <= len(first) <= 12  # the first two groups of four, and what was done of the third
     with journal.open("a") as file:
         file.write('["train/cat/cat_tr')  # the process may have died in the middle of a line
-    changed = next(path for path in tree.image_dir.rglob("*.JPEG") if path.name in first)
-    write(changed, picture(9, 33, 44))
 
     monkeypatch.setattr(pictures, "read", lambda path: seen.append(path.name) or read(path))
     del seen[:]
     resumed = examples(tmp_path / "tree", tmp_path / "data")
-    assert set(seen) & first == {changed.name}
-    assert len(seen) == 32 - len(first) + 1
+    assert not set(seen) & first
+    assert len(seen) == 32 - len(first)
     assert not list((tmp_path / "data").rglob("*.good"))
     anew = examples(tmp_path / "tree", tmp_path / "other")
     for split, found in anew.items():

@@ -89,6 +89,7 @@ def test_a_flagfile_runs_and_is_scored(name, tree, tmp_path):
     call(*evaluator, "--protocol=squash")
     results = json.loads((run_dir / "evaluation.json").read_text())
     assert results.pop("protocol") == "squash"
+    assert results.pop("split") == "validation"
     assert all(0 <= value <= 1 for values in results.values() for value in values.values())
     assert results["full_image"]["LE"] in (0, 0.5, 1)  # of two pictures with boxes
     assert results["casm"]["top1"] in [count / 8 for count in range(9)]

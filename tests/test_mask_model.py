@@ -247,14 +247,14 @@ def test_a_run_gives_what_its_exported_model_gives(tmp_path):
         network.input, {"mask": decoder(outputs["maps"]), "logits": outputs["logits"]}
     )
     network.save(tmp_path / "model.keras")
+    mean, std = networks.normalisation("efficientnet_lite0")
     # The data set is not there any more.
-    settings = {"dataset": "image_folder", "classifier": "efficientnet_lite0"}
-    run = {"flags": settings, "labels": exports.LABELS}
+    run = {"flags": {"dataset": "image_folder"}, "labels": exports.LABELS, "data": {}}
+    run |= {"mean": mean, "std": std}
     with pytest.raises(FileNotFoundError):
         MaskModel.load(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(run))
     model = MaskModel.load(tmp_path)
-    mean, std = networks.normalisation("efficientnet_lite0")
     path = export.export_model(network, tmp_path / "casm", exports.LABELS, mean, std)
     image = trees.picture(0, 32, 32)
     found, expected = model(image), MaskModel.load(path)(image)
@@ -262,16 +262,6 @@ def test_a_run_gives_what_its_exported_model_gives(tmp_path):
     assert (found.box, found.label) == (expected.box, expected.label)
     assert (model.image_size, model.trained_on) == (32, "image_folder")
     assert MaskModel.load(tmp_path, image_size=64)(image).mask.shape == (32, 32)
-
-
-def test_a_run_without_a_normalisation_of_its_own_asks_its_data(tiny_data_dir, tmp_path):
-    exports.tiny_model(classes=10).save(tmp_path / "model.keras")
-    settings = {"dataset": "digit_scenes/tiny", "data_dir": str(tiny_data_dir)}
-    settings["classifier"] = "small_resnet"
-    run = {"flags": settings, "labels": [str(digit) for digit in range(10)]}
-    (tmp_path / "run.json").write_text(json.dumps(run))
-    mask = MaskModel.load(tmp_path)(trees.picture())
-    assert mask.mask.shape == (40, 60) and mask.label.isdigit()
 
 
 def test_models_that_are_none_are_refused(exported, tmp_path):

@@ -14,9 +14,10 @@ def run_dir(tiny_data_dir, tmp_path):
     """What the pusher reads of a run, with an untrained model."""
     directory = tmp_path / "run"
     directory.mkdir()
-    settings = {"dataset": "digit_scenes/tiny", "data_dir": str(tiny_data_dir)}
-    settings["classifier"] = "small_resnet"
-    (directory / "run.json").write_text(json.dumps({"flags": settings}))
+    # Neither the data set nor its folder is looked at.
+    settings = {"dataset": "digit_scenes/tiny", "data_dir": "nowhere"}
+    data = input_pipeline.open_dataset("digit_scenes/tiny", str(tiny_data_dir)).description()
+    (directory / "run.json").write_text(json.dumps({"flags": settings, **data}))
     (directory / "evaluation.json").write_text('{"protocol": "squash", "casm": {"LE": 0.5}}')
     exports.tiny_model(classes=10).save(directory / "model.keras")
     return directory
@@ -42,10 +43,27 @@ def test_pusher_exports_and_says_how_to_go_on(run_dir, tiny_data_dir, tmp_path):
         assert expected in done.stdout
 
 
-@pytest.mark.parametrize("gone", ["run.json", "model.keras"])
-def test_pusher_refuses_a_directory_without_a_run(gone, run_dir, tmp_path):
-    (run_dir / gone).unlink()
+NO_RUNS = {
+    "run.json": "there is no run in {}\n",
+    "model.keras": "the run in {} is not finished; the same train command resumes it\n",
+}
+
+
+@pytest.mark.parametrize("gone", NO_RUNS)
+def test_a_directory_without_a_finished_run_is_refused(gone, run_dir, tmp_path):
+    (run_dir / "model.keras").unlink()
+    (run_dir / gone).unlink(missing_ok=True)
+    given = {"pusher": "serving_dir", "evaluator": "output_dir", "infra_validator": "model"}
+    for name, flag in given.items():
+        beside = ["--blessing=b"] if name == "infra_validator" else []
+        output = f"--{flag}={tmp_path / 'output'}"
+        done = programs.call(f"components.{name}", f"--run_dir={run_dir}", output, *beside)
+        programs.assert_refused(done, f"{name}: --run_dir: {NO_RUNS[gone].format(run_dir)}")
+        assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"flags": {}, "labels": ["cat", "dog"]}'])
+def test_a_run_that_does_not_say_on_what_it_was_trained_is_refused(text, run_dir, tmp_path):
+    (run_dir / "run.json").write_text(text)
     done = push(run_dir, f"--serving_dir={tmp_path / 'serving'}")
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("pusher: --run_dir: ") and done.stderr.count("\n") == 1
-    assert not (tmp_path / "serving").exists()
+    programs.assert_refused(done, f"--run_dir: {run_dir / 'run.json'} ")

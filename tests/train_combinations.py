@@ -82,6 +82,7 @@ def make_files(root):
     for name, classes in (("cats", 3), ("other", 4), ("digits", 10)):
         classifier = networks.classifier("small_resnet", 32, classes)
         classifier.save_weights(root / f"{name}.weights.h5")
-    run_directory.describe(root / "a run", {"seed": 77}, ("0", "1"))
+    data = {"labels": ["0", "1"], "mean": [0.5] * 3, "std": [1.0] * 3, "data": {}}
+    run_directory.describe(root / "a run", {"seed": 77}, data)
     classifier.save(root / "a run" / "model.keras")
     input_pipeline.open_dataset("digit_scenes/tiny", str(root / "data"))

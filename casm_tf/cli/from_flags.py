@@ -9,6 +9,7 @@ from casm_tf import networks, objectives, pretrained
 from casm_tf.casm import CASM
 from casm_tf.cli import program, train_flags
 from casm_tf.data import input_pipeline
+from casm_tf.host import files
 from casm_tf.serving import servable
 from casm_tf.thinning import Snapshots, Thinning
 from casm_tf.training import devices, hooks, loop, rates, run_directory
@@ -16,13 +17,18 @@ from casm_tf.training.pretraining import Pretraining
 
 FLAGS = flags.FLAGS
 # What may change between two calls for one run.
-_CHANGEABLE = {"run_dir", "data_dir", "strategy", "checkpoint_every", "validate_every"}
+_CHANGEABLE = {"run_dir", "strategy", "checkpoint_every", "validate_every"}
+# Where the data lie may change as well: which they are is looked at, and boxes and masks are for
+# scoring only.
+_CHANGEABLE |= {"data_dir", "image_dir", "boxes", "masks"}
 _HEAD_STEPS = 300  # at most, of a new head on a trained network
 
 
 def settings():
-    """The flags that describe a run, {name: value}."""
-    return {flag.name: flag.value for flag in FLAGS.get_flags_for_module(train_flags)}
+    """The flags that describe a run, {name: value}; the data's paths from anywhere."""
+    found = {flag.name: flag.value for flag in FLAGS.get_flags_for_module(train_flags)}
+    paths = ("image_dir", "boxes", "masks", "classes", "data_dir")
+    return found | {name: files.absolute(found[name]) for name in paths}
 
 
 def checked_thinning(run_dir):
@@ -72,6 +78,8 @@ def dataset():
         with program.blaming("classes"):
             found = input_pipeline.of_classes(found, FLAGS.classes)
     size = found.builder.info.splits["train"].num_examples
+    with program.blaming("run_dir"):
+        run_directory.check_same_data(FLAGS.run_dir, found.description())
     if FLAGS.batch_size > size:
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} of {size} training images")
     return found

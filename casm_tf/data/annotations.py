@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from casm_tf.data import pictures
+from casm_tf.host import files
 
 MAX_XML_BYTES = 2**20  # an object takes 200
 _COLUMNS = ["image", "x0", "y0", "x1", "y1"]
@@ -35,44 +36,43 @@ def files_below(folder, suffix):
 
     Raises ValueError where there is none.
     """
-    folder = pathlib.Path(folder)
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix]
-    if not paths:
+    found = {}
+    if pathlib.Path(folder).is_dir():
+        for name, entry in files.below(folder):
+            if name.lower().endswith(suffix):
+                found[normal(name[: -len(suffix)])] = pathlib.Path(entry.path)
+    if not found:
         raise ValueError(f"{folder} has no {suffix} files")
-    return {normal(path.relative_to(folder).with_suffix("").as_posix()): path for path in paths}
+    return found
 
 
 def join(names, annotations):
-    """{picture: annotation} of names such as "val/cat/1", which belong together by their ends.
+    """{picture: annotation} of names that belong together by their ends.
 
-    A pair has at least the last part in common. Where a name has several partners the one with the
-    most parts in common is it; ValueError where those are several still.
+    A picture's name is a path such as "val/cat/1.jpg", an annotation's is without a suffix. A pair
+    has at least the last part in common. Where a name has several partners the one with the most
+    parts in common is it; ValueError where those are several still.
     """
     candidates = collections.defaultdict(list)
     for name in annotations:
         candidates[name.rpartition("/")[2]].append(name)
-    partners = collections.defaultdict(list)
+    partners = collections.defaultdict(dict)
     for picture in names:
-        names = candidates.get(picture.rpartition("/")[2])
-        if names:
-            annotation, common = _closest(picture, names)
-            partners[annotation].append((common, picture))
-    pairs = {}
-    for annotation, found in partners.items():
-        picture, _ = _closest(annotation, [picture for _, picture in found])
-        pairs[picture] = annotation
-    return pairs
+        stem = normal(picture.rpartition(".")[0])
+        found = candidates.get(stem.rpartition("/")[2])
+        if found:
+            partners[_closest(picture, stem, {name: name for name in found})][picture] = stem
+    return {_closest(name, name, found): name for name, found in partners.items()}
 
 
-def _closest(name, others):
-    """Of the other names the one with the most parts at the end in common, and how many."""
-    common = [_common_parts(name, other) for other in others]
-    best = max(common)
-    first = common.index(best)
-    if common.count(best) > 1:
-        second = common.index(best, first + 1)
-        raise ValueError(f"{name} fits {others[first]} and {others[second]}: expected one")
-    return others[first], best
+def _closest(name, stem, others):
+    """Of {other name: its stem} the name with the most parts at the end in common with a stem."""
+    common = {other: _common_parts(stem, parts) for other, parts in others.items()}
+    most = max(common.values())
+    best = [other for other in others if common[other] == most]
+    if len(best) > 1:
+        raise ValueError(f"{name} fits {best[0]} and {best[1]}: expected one")
+    return best[0]
 
 
 def _common_parts(name, other):

@@ -56,6 +56,22 @@ class Dataset:
         images = (np.asarray(images) * self.std + self.mean) * 255
         return np.clip(np.round(images), 0, 255).astype(np.uint8)
 
+    def description(self):
+        """What a run keeps of its data, for JSON: labels, normalisation, and which data they are.
+
+        An image_folder is its pictures' names and bytes, by split, wherever it lies; the boxes and
+        masks, which are for scoring, may change. Others are TFDS's name, version and sizes.
+        """
+        info = self.builder.info
+        is_folder = self.builder.name == image_folder.ImageFolder.name
+        data = {"data set": self.builder.name if is_folder else info.full_name}
+        for name, split in info.splits.items():
+            data[name] = f"{split.num_examples} pictures"
+            if is_folder:
+                data[name] += f" of SHA-256 {info.metadata.get(f'{name}_sha256')}"
+        normalisation = {"mean": list(self.mean), "std": list(self.std)}
+        return {"labels": list(self.labels), **normalisation, "data": data}
+
     def split(self, name):
         """What "validation" or "test" is called here: many data sets have one of them only."""
         there = set(self.builder.info.splits)

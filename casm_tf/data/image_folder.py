@@ -28,15 +28,15 @@ class ImageFolderConfig(tfds.core.BuilderConfig):
         image_dir: the tree's root.
         labels: the classes' names; of pictures without labels those that a classifier knows.
         is_labelled: whether the last folder of a picture's path is its class.
-        pictures: {split: paths of its pictures below the root}.
-        boxes: {picture without its suffix: path of an XML file, or boxes in pixels}, or None.
-        masks: {picture without its suffix: path of a PNG}, or None.
+        pictures: {split: {path of a picture below the root: its `files.stamp`}}.
+        boxes: {picture: (path of an XML file, its stamp), or boxes in pixels}, or None.
+        masks: {picture: (path of a PNG, its stamp)}, or None.
     """
 
     image_dir: pathlib.Path
     labels: tuple[str, ...] = dataclasses.field(repr=False)
     is_labelled: bool
-    pictures: dict[str, list[str]] = dataclasses.field(repr=False)
+    pictures: dict[str, dict[str, tuple]] = dataclasses.field(repr=False)
     boxes: dict | None = dataclasses.field(repr=False)
     masks: dict | None = dataclasses.field(repr=False)
 
@@ -46,15 +46,17 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
 
     The tree is train/<class>/<picture> and the same with val/, validation/ or test/; or
     <class>/<picture>, and then 8 of 10 pictures are for training, 1 for validation and 1 for
-    testing, by a hash of their names. What begins with a dot is passed over, and so are files
+    testing, by a hash of their paths. What begins with a dot is passed over, and so are files
     without a picture's suffix.
 
     With `unlabelled_as`, the names of the classes that some classifier knows, pictures have no
     labels: any folder will do, all pictures at any depth are taken, and their label is -1.
 
     `boxes` is a folder of ILSVRC or VOC XML files or a CSV (`annotations.read_table`), `masks` a
-    folder of PNGs; both are joined to the pictures by name. The config's name holds a hash of all
-    names and of the CSV, so that a tree with other files is another data set.
+    folder of PNGs; both are joined to the pictures by name. The config's name holds a hash of the
+    folders, of all files' names, sizes and times of change, of the CSV's boxes and of the labels:
+    another tree, or one in which anything was changed, is another data set. A file that was changed
+    with its size and time kept is not noticed.
 
     Raises ValueError for a tree of another form, a class without pictures, and boxes or masks that
     belong to no picture; OSError for what cannot be read.
@@ -67,26 +69,20 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
         labels, names = picture_tree.labelled(root)
     else:
         labels, names = tuple(unlabelled_as), picture_tree.unlabelled(root)
-    stems = [picture_tree.stem(name) for split in names.values() for name in split]
-    digest = hashlib.sha256("\n".join(sorted(stems)).encode())
-    if unlabelled_as is not None:
-        digest.update("\n".join(["unlabelled", *labels]).encode())
-    found = {"boxes": None, "masks": None}
+    every = [name for split in names.values() for name in split]
+    found = {}
     for kind, path in (("boxes", boxes), ("masks", masks)):
-        if path is None:
-            continue
-        if kind == "masks" or pathlib.Path(path).is_dir():
-            there = annotations.files_below(path, ".png" if kind == "masks" else ".xml")
-            digest.update("\n".join([kind, *sorted(there)]).encode())
-        else:
-            there = annotations.read_table(path)
-            digest.update(pathlib.Path(path).read_bytes())
-        pairs = annotations.join(stems, there)
-        if not pairs:
+        found[kind] = None if path is None else _beside(every, kind, pathlib.Path(path).resolve())
+        if path is not None and not found[kind]:
             raise ValueError(f"{path} has no {kind} of a picture in {root}")
-        found[kind] = {picture: there[name] for picture, name in pairs.items()}
+    source = hashlib.sha256()
+    for part in (root, labels, unlabelled_as is None, *found.values()):
+        source.update(f"{part}\n".encode(errors="surrogateescape"))
+    for split, of_split in names.items():
+        for name, stamp in of_split.items():
+            source.update(f"{split}/{annotations.normal(name)} {stamp}\n".encode())
     return ImageFolderConfig(
-        name=f"{root.name}_{digest.hexdigest()[:12]}",
+        name=f"{root.name}_{source.hexdigest()[:12]}",
         image_dir=root,
         labels=labels,
         is_labelled=unlabelled_as is None,
@@ -95,12 +91,27 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
     )
 
 
+def _beside(names, kind, path):
+    """The boxes or masks of a config, sorted; empty where none belongs to a picture."""
+    if kind == "masks" or path.is_dir():
+        there = annotations.files_below(path, ".png" if kind == "masks" else ".xml")
+    else:
+        there = annotations.read_table(path)
+    pairs = sorted(annotations.join(names, there).items())
+    return {
+        picture: there[name]
+        if isinstance(there[name], list)
+        else (there[name], files.stamp(there[name]))
+        for picture, name in pairs
+    }
+
+
 def prepared(tree, data_dir=None):
     """The builder of an `ImageFolderConfig`, its data on disk: written first if they are not there.
 
     A preparation that was broken off is begun again, without decoding what it had found to be good,
     which is most of the work; one that another process is at is waited for. Raises ValueError where
-    more than 1% of the pictures cannot be read.
+    more than 1% of the pictures cannot be read, or a file was changed since the config was made.
     """
     with damage.naming_description(f"image_folder/{tree.name}", data_dir):
         builder = ImageFolder(config=tree, data_dir=data_dir)
@@ -157,18 +168,23 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split):
         tree = self.builder_config
-        names = tree.pictures[split]
+        names = list(tree.pictures[split])
+        digest = hashlib.sha256()
         # Pillow and TensorFlow let go of the interpreter's lock while they decode.
         pool = concurrent.futures.ThreadPoolExecutor()
         with pool, _journal(self).open("a", encoding="utf-8") as journal:
             for start in range(0, len(names), _AT_ONCE):
                 some = names[start : start + _AT_ONCE]
-                for name, (example, found) in zip(some, pool.map(self._example, some), strict=True):
+                stamps = map(tree.pictures[split].get, some)
+                read = pool.map(self._example, some, stamps)
+                for name, (example, of_file, size) in zip(some, read, strict=True):
                     if example is not None:
+                        digest.update(annotations.normal(name).encode() + b"\0" + of_file)
                         yield name, example
-                    if found is not None:
-                        journal.write(json.dumps([name, *found]) + "\n")
+                    if size is not None:
+                        journal.write(json.dumps([name, size]) + "\n")
                 journal.flush()
+        self.info.metadata[f"{split}_sha256"] = digest.hexdigest()
         self._splits_left -= 1
         is_empty = all(name in self._bad for name in names)
         if is_empty or not self._splits_left:
@@ -176,35 +192,54 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
         if is_empty:  # TFDS would raise an AssertionError.
             raise ValueError(f"none of the {split} pictures in {tree.image_dir} can be read")
 
-    def _example(self, name):
-        """The example of one picture, or None if it is bad; and a line for the journal, or None."""
-        tree, stem = self.builder_config, picture_tree.stem(name)
+    def _example(self, name, stamp):
+        """A picture's example, or None if it is bad; its digest; its size for the journal, or None.
+
+        Raises ValueError where one of its files is no longer as it was when the tree was looked at.
+        """
+        tree = self.builder_config
         label = annotations.normal(name.split("/")[-2]) if tree.is_labelled else -1
-        example = {"label": label, "file_name": name}
-        found = None
+        boxes, mask = ((found or {}).get(name) for found in (tree.boxes, tree.masks))
+        sources = [(tree.image_dir / name, stamp)]
+        sources += [source for source in (boxes, mask) if isinstance(source, tuple)]
+        example, picture = {"label": label, "file_name": name}, None
         try:
-            path = tree.image_dir / name
-            changed = path.stat().st_mtime_ns
-            if self._good.get(name, (None,))[0] == changed:
-                size = tuple(self._good[name][1])
-                picture = pictures.Picture(path.read_bytes(), size, size, is_as_stored=True)
-            else:
-                picture = pictures.read(path)
-                if picture.is_as_stored:
-                    found = (changed, picture.size)
+            picture = self._picture(name)
             if tree.boxes is not None:
-                boxes = _boxes(tree.boxes.get(stem), example["label"], picture)
-                boxes, left_out = annotations.clipped(boxes)
-                if left_out:
-                    self._without_area[name] = left_out
-                # From x0, y0, x1, y1 to ymin, xmin, ymax, xmax.
-                example["bbox"] = [tfds.features.BBox(*box) for box in boxes[:, [1, 0, 3, 2]]]
+                example["bbox"] = self._boxes(name, boxes, label, picture)
             if tree.masks is not None:
-                example["masks"] = _masks(tree.masks.get(stem), picture)
+                example["masks"] = _masks(mask, picture)
         except (ValueError, OSError) as error:
-            self._bad[name] = str(error)
-            return None, found
-        return {"image": io.BytesIO(picture.data), **example}, found
+            self._bad[name], example = str(error), None
+        for path, before in sources:
+            if files.stamp(path) != before:
+                raise ValueError(f"{path} was changed in the meantime: begin anew")
+        if picture is None:
+            return None, None, None
+        if example is not None:
+            example["image"] = io.BytesIO(picture.data)
+        return example, picture.digest, picture.size if picture.is_as_stored else None
+
+    def _picture(self, name):
+        """A picture, not decoded again if a preparation that was broken off found it good."""
+        path = self.builder_config.image_dir / name
+        if name not in self._good:
+            return pictures.read(path)
+        data, size = path.read_bytes(), tuple(self._good[name])
+        return pictures.Picture(data, size, size, True, hashlib.sha256(data).digest())
+
+    def _boxes(self, name, source, label, picture):
+        """The boxes of a picture, from an XML file, from pixels, or none."""
+        if isinstance(source, tuple):
+            sizes = picture.size, picture.size_before
+            boxes = annotations.read_xml(source[0], label, *sizes)
+        else:
+            boxes = annotations.shares(source or [], picture.size)
+        boxes, left_out = annotations.clipped(boxes)
+        if left_out:
+            self._without_area[name] = left_out
+        # From x0, y0, x1, y1 to ymin, xmin, ymax, xmax.
+        return [tfds.features.BBox(*box) for box in boxes[:, [1, 0, 3, 2]]]
 
     def _report(self):
         """Write skipped.txt; raise ValueError where too much is bad."""
@@ -229,30 +264,24 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 
 
 def _read_journal(path):
-    """{picture: (when it was changed, its size)} of a preparation that was broken off."""
+    """{picture: its size} of a preparation, of the very same files, that was broken off."""
     good = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                name, changed, size = json.loads(line)
+                name, size = json.loads(line)
             except ValueError:  # the last line, cut off
                 continue
-            good[name] = changed, size
+            good[name] = size
     return good
 
 
-def _boxes(source, label, picture):
-    """Shares [N, 4] from an XML file, from pixels, or none."""
-    if isinstance(source, pathlib.Path):
-        return annotations.read_xml(source, label, picture.size, picture.size_before)
-    return annotations.shares(source or [], picture.size)
-
-
-def _masks(path, picture):
+def _masks(source, picture):
     """A list of one PNG, or of none."""
-    if path is None:
+    if source is None:
         return []
-    mask = pictures.read_mask(path)
+    mask = pictures.read_mask(source[0])
     if mask.shape[::-1] != picture.size:
-        raise ValueError(f"{path} is of {mask.shape[::-1]} pixels, the picture of {picture.size}")
+        found = mask.shape[::-1]
+        raise ValueError(f"{source[0]} is of {found} pixels, the picture of {picture.size}")
     return [io.BytesIO(cv2.imencode(".png", mask)[1].tobytes())]

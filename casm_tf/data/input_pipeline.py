@@ -12,7 +12,6 @@ from casm_tf.data.datasets import Dataset, of_classes, open_dataset
 
 __all__ = [
     "Dataset",
-    "dataset_of_run",
     "evaluation_batches",
     "names_of_batch",
     "of_all_classes",
@@ -25,17 +24,8 @@ _CACHE_BYTES = 2**31  # Decoded pictures are kept where they are no more than th
 _BUFFER_BYTES = 2**29  # and so much of the others' files is shuffled at a time.
 
 
-def dataset_of_run(settings, data_dir=None):
-    """The data set that a run's flags {name: value} name, in their data_dir or in another one.
-
-    Raises what `of_all_classes` and `of_classes` raise.
-    """
-    dataset = of_all_classes(settings, data_dir)
-    return of_classes(dataset, settings["classes"]) if settings.get("classes") else dataset
-
-
 def of_all_classes(settings, data_dir=None):
-    """`dataset_of_run` before some of its classes are chosen.
+    """The data set that flags {name: value} name, in their data_dir or in another one.
 
     It is normalised as the run's classifier expects. Pictures of an image_folder whose targets are
     predictions need no labels; their classes are ImageNet's 1,000. Raises what `open_dataset`

@@ -1,42 +1,33 @@
-"""Which pictures a tree of folders has, and of which class and split; `image_folder.config`'s."""
+"""Which pictures a tree of folders has, and of which class and split; `image_folder.config`'s.
+
+Pictures are {path below the tree's root: `files.stamp`}, sorted.
+"""
 
 import hashlib
+import os
 
 from casm_tf.data import annotations, pictures
+from casm_tf.host import files
 
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_KINDS = f"files with {', '.join(sorted(pictures.SUFFIXES))}"
 
 
 def labelled(root):
-    """The classes' names, and {split: paths of its pictures below the root}.
+    """The classes' names, and {split: its pictures}.
 
     Raises ValueError for a tree of another form.
     """
     folders = _folders(root)
-    if "train" not in folders:
+    if _is_flat(root, folders):
         classes = _classes(root, root, folders)
-        splits = {"train": [], "validation": [], "test": []}
-        for name in sorted(name for names in classes.values() for name in names):
-            share = int(hashlib.md5(name.rpartition("/")[2].encode()).hexdigest()[:8], 16) % 10
-            splits[{0: "validation", 1: "test"}.get(share, "train")].append(name)
         labels = list(classes)
+        splits = {"train": {}, "validation": {}, "test": {}}
+        for found in classes.values():
+            for split, some in _in_three(found).items():
+                splits[split] |= some
     else:
-        splits, labels = {}, None
-        for folder, split in _SPLITS.items():
-            if folder not in folders:
-                continue
-            inside = _folders(root / folder)
-            if folder == "test" and not inside:
-                continue  # ILSVRC's own: pictures without classes
-            if split in splits:
-                raise ValueError(f"{root} has val/ and validation/: expected one")
-            classes = _classes(root, root / folder, inside)
-            labels = labels or list(classes)  # those of train/, the first
-            for label in classes.keys() - set(labels):
-                raise ValueError(f"{root / folder / label}: there is no {label} in train/")
-            splits[split] = [name for names in classes.values() for name in names]
-        if len(splits) == 1:
-            raise ValueError(f"{root} has train/ alone: expected val/, validation/ or test/ too")
+        labels, splits = _given_splits(root, folders)
     if len(labels) < 2:
         raise ValueError(f"{root}: expected at least two class folders; found {labels}")
     for split, names in splits.items():
@@ -46,62 +37,136 @@ def labelled(root):
 
 
 def unlabelled(root):
-    """{split: paths of its pictures below the root}, whatever folders they lie in.
+    """{split: its pictures}, whatever folders they lie in.
 
     Raises ValueError where a split has none.
     """
-    inside = {folder: _pictures_below(root, root / folder) for folder in _folders(root)}
-    given = {_SPLITS[folder]: names for folder, names in inside.items() if folder in _SPLITS}
+    folders = _folders(root)
+    inside = {folder: _pictures(root, files.below(root / folder)) for folder in folders}
+    inside[""] = _directly(root, root)
+    given = {folder: names for folder, names in inside.items() if folder in _SPLITS}
     if "train" in given and len(given) > 1:
-        splits = given
+        _check_one_validation(root, given)
+        other = next((name for x in inside.keys() - given.keys() for name in inside[x]), None)
+        if other:
+            raise ValueError(
+                f"{root} has {'/, '.join(given)}/ and a picture beside them, {other}: expected all "
+                "in splits, or no folders of these names"
+            )
+        splits = {_SPLITS[folder]: names for folder, names in given.items()}
     else:
-        names = _pictures_below(root, root)
+        found = {name: stamp for names in inside.values() for name, stamp in names.items()}
         # In an order that has nothing to do with what they show, and is the same everywhere.
-        names.sort(key=lambda name: hashlib.md5(name.encode()).hexdigest())
+        names = sorted(found, key=lambda name: hashlib.md5(name.encode()).hexdigest())
         tenth = max(1, len(names) // 10)
         splits = {
-            "train": sorted(names[2 * tenth :]),
-            "validation": sorted(names[:tenth]),
-            "test": sorted(names[tenth : 2 * tenth]),
+            "train": names[2 * tenth :],
+            "validation": names[:tenth],
+            "test": names[tenth : 2 * tenth],
         }
+        splits = {split: {k: found[k] for k in sorted(some)} for split, some in splits.items()}
+    if not any(splits.values()):
+        raise ValueError(f"{root} has no pictures: expected {_KINDS}")
     for split, names in splits.items():
         if not names:
             raise ValueError(f"{root} has too few pictures: none is left for {split!r}")
     return splits
 
 
-def stem(name):
-    """A picture's path without its suffix, as annotations are joined to it."""
-    return annotations.normal(name.rpartition(".")[0])
+def _is_flat(root, folders):
+    """Whether all folders are classes, and none is a split.
+
+    A class may be called train, as in VOC and COCO: where that is the only folder with a split's
+    name, there are others, and pictures lie directly in it.
+    """
+    splits = [folder for folder in folders if folder in _SPLITS]
+    is_class = len(splits) == 1 < len(folders) and _directly(root, root / splits[0])
+    return not splits or bool(is_class)
 
 
-def _pictures_below(root, directory):
-    """The pictures at any depth of a directory, as sorted paths below the root."""
-    names = (
-        path.relative_to(root)
-        for path in directory.rglob("*")
-        if path.suffix.lower() in pictures.SUFFIXES and path.is_file()
-    )
-    return sorted(
-        name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)
-    )
+def _given_splits(root, folders):
+    """The classes' names and {split: its pictures} of a tree with folders for splits."""
+    if "train" not in folders:
+        found = "/, ".join(folder for folder in folders if folder in _SPLITS)
+        raise ValueError(f"{root} has {found}/ without train/: expected both, or classes alone")
+    _check_one_validation(root, folders)
+    splits, labels = {}, None
+    for folder, split in _SPLITS.items():
+        if folder not in folders:
+            continue
+        inside = _folders(root / folder)
+        if folder == "test" and not inside:
+            continue  # ILSVRC's own: pictures without classes
+        classes = _classes(root, root / folder, inside)
+        labels = labels or list(classes)  # those of train/, the first
+        for label in classes.keys() - set(labels):
+            raise ValueError(f"{root / folder / label}: there is no {label} in train/")
+        splits[split] = {k: v for names in classes.values() for k, v in names.items()}
+    if len(splits) == 1:
+        raise ValueError(f"{root} has train/ alone: expected val/, validation/ or test/ too")
+    return labels, splits
+
+
+def _check_one_validation(root, folders):
+    if {"val", "validation"} <= set(folders):
+        raise ValueError(f"{root} has val/ and validation/: expected one")
+
+
+def _in_three(found):
+    """{split: pictures} of a class, by a hash of each one's path.
+
+    A tenth of the hashes is for validation and the next for testing. Where the class has three
+    pictures or more each split has one at least: the first of them all, and the one behind.
+    """
+    tenths = {
+        name: int(hashlib.md5(annotations.normal(name).encode()).hexdigest()[:8], 16) / 2**32 * 10
+        for name in found
+    }
+    names = sorted(found, key=tenths.get)
+    ends = [sum(tenth < end for tenth in tenths.values()) for end in (1, 2)]
+    if len(names) < 3:
+        ends = [0, 0]
+    else:
+        ends[0] = min(max(ends[0], 1), len(names) - 2)
+        ends[1] = min(max(ends[1], ends[0] + 1), len(names) - 1)
+    parts = {"validation": names[: ends[0]], "test": names[slice(*ends)], "train": names[ends[1] :]}
+    return {split: {name: found[name] for name in sorted(some)} for split, some in parts.items()}
 
 
 def _classes(root, directory, folders):
-    """{class: paths of its pictures below the root}, both sorted."""
+    """{class: its pictures}, sorted."""
     if not folders:
-        raise ValueError(f"{directory}: expected a folder for each class; found none")
+        what = "pictures" if _directly(root, directory) else "none"
+        raise ValueError(f"{directory}: expected a folder for each class; found {what}")
     classes = {}
     for folder in folders:
-        names = sorted(
-            path.relative_to(root).as_posix()
-            for path in (directory / folder).iterdir()
-            if path.suffix.lower() in pictures.SUFFIXES and not path.name.startswith(".")
-        )
-        if not names:
-            raise ValueError(f"{directory / folder}: a class folder without pictures")
-        classes[annotations.normal(folder)] = names
+        found = _directly(root, directory / folder)
+        if not found:
+            raise ValueError(
+                f"{directory / folder}: a class folder without pictures; expected {_KINDS}"
+            )
+        classes[annotations.normal(folder)] = found
     return classes
+
+
+def _directly(root, directory):
+    """The pictures in a directory itself."""
+    with os.scandir(directory) as entries:
+        return _pictures(root, ((entry.name, entry) for entry in entries))
+
+
+def _pictures(root, entries):
+    """Those of some (name, os.DirEntry) that are pictures."""
+    start, suffixes = len(f"{root}/"), tuple(pictures.SUFFIXES)
+    return dict(
+        sorted(
+            (entry.path[start:], files.stamp(entry))
+            for _, entry in entries
+            if entry.name.lower().endswith(suffixes)
+            and not entry.name.startswith(".")
+            and not entry.is_dir()
+        )
+    )
 
 
 def _folders(directory):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import pathlib
 import re
@@ -27,12 +28,14 @@ class Picture:
         size: (width, height) of that.
         size_before: (width, height) as stored, before a rotation that the EXIF asked for.
         is_as_stored: whether `data` are the file's own bytes.
+        digest: the SHA-256 of the file's own bytes.
     """
 
     data: bytes
     size: tuple[int, int]
     size_before: tuple[int, int]
     is_as_stored: bool
+    digest: bytes
 
 
 def decoded(data, window):
@@ -65,6 +68,7 @@ def read(path):
     data = pathlib.Path(path).read_bytes()
     if not data:
         raise ValueError("empty")
+    digest = hashlib.sha256(data).digest()
     with _opened(io.BytesIO(data)) as image:
         size_before = image.size
         is_as_stored = _is_plain(image, data)
@@ -74,7 +78,7 @@ def read(path):
             data = _encoded(np.asarray(in_rgb(ImageOps.exif_transpose(image))), is_jpeg)
         # Decoded by what will read it in training: no epoch shall stop at a broken file.
         height, width, _ = decode(data).shape
-    return Picture(data, (width, height), size_before, is_as_stored)
+    return Picture(data, (width, height), size_before, is_as_stored, digest)
 
 
 def open_rgb(path, at_least=None):

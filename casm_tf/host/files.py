@@ -75,6 +75,39 @@ def check_writable(path):
         pass
 
 
+def absolute(path):
+    """The path as text that holds in any folder, where it is there; else what was given."""
+    return str(pathlib.Path(path).absolute()) if path and pathlib.Path(path).exists() else path
+
+
+def below(folder):
+    """(path below the folder, os.DirEntry) of each file at any depth, in no order.
+
+    What begins with a dot is passed over; a link to a folder is given as a file. Raises OSError for
+    a folder that cannot be read.
+    """
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        with os.scandir(f"{folder}/{inside}") as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{inside}{entry.name}/")
+                else:
+                    yield inside + entry.name, entry
+
+
+def stamp(path):
+    """The size and the time of a pathlib.Path or os.DirEntry; None where it is no file any more."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 @contextlib.contextmanager
 def locked(path, waits=True):
     """Hold the lock file `path`, which is made and stays, alone; it ends with the process too.

@@ -69,7 +69,8 @@ def write_report(
     Args:
         path: of the file.
         title: of the page.
-        results: evaluation.json's: {"protocol": str, "casm": {measure: number}, method: ...}.
+        results: evaluation.json's: {"protocol": str, "casm": {measure: number}, method: ...};
+            what is text is no method.
         dataset, split: names of what was scored.
         images: how many there were.
         figure: the paper's Figure 2, a PNG: its bytes or its path.
@@ -86,7 +87,7 @@ def write_report(
         ValueError: a number is not finite, there is no "casm", or arrays are of other shapes.
         OSError: the figure cannot be read or the report not be written.
     """
-    methods = {name: values for name, values in results.items() if name != "protocol"}
+    methods = {name: values for name, values in results.items() if not isinstance(values, str)}
     if "casm" not in methods:
         raise ValueError(f"results have a method 'casm'; found {', '.join(methods) or 'none'}")
     tables.check_finite(methods)

@@ -183,20 +183,13 @@ def _open_run(run_dir, image_size):
     _import_tensorflow()
     with imports.without(*imports.OF_KERAS):
         import keras  # noqa: F401
-    from casm_tf import networks
-    from casm_tf.data import input_pipeline
     from casm_tf.networks import keras_files
     from casm_tf.serving import servable
     from casm_tf.training import run_directory
 
     run = run_directory.read(run_dir)
     model = keras_files.load_keras(run_dir / "model.keras")
-    # Its data set may be gone by now; most of the networks do not depend on it.
-    normalisation = networks.normalisation(run["flags"]["classifier"])
-    if normalisation is None:
-        dataset = input_pipeline.dataset_of_run(run["flags"])
-        normalisation = dataset.mean, dataset.std
-    module, signatures, _ = servable.servable(model, run["labels"], *normalisation)
+    module, signatures, _ = servable.servable(model, run["labels"], run["mean"], run["std"])
     own_size, trained_on = model.input_shape[1], run["flags"]["dataset"]
     return LocalModel(run_dir, module, signatures, own_size, image_size, trained_on)
 

@@ -1,4 +1,8 @@
-"""A run is a directory: run.json says what was run, so that the same command can resume it."""
+"""A run is a directory: run.json says what was run, so that the same command can resume it.
+
+It says on what, too: labels, normalisation and which data (`Dataset.description`). What is made of
+a run takes them from there.
+"""
 
 import contextlib
 import json
@@ -9,6 +13,7 @@ import keras
 import tensorflow as tf
 
 import casm_tf
+from casm_tf.data import input_pipeline
 from casm_tf.host import files
 
 # The classifier before the alternation, f^(0).
@@ -34,6 +39,33 @@ def check_same(directory, settings, changeable):
             )
 
 
+def check_same_data(directory, description):
+    """Raise ValueError, with what differs, where the directory holds a run on other data.
+
+    The description is of `Dataset.description`.
+    """
+    directory = pathlib.Path(directory)
+    if not (directory / "run.json").exists():
+        return
+    before = read(directory)
+    there, found = (part["labels"] for part in (before, description))
+    if there != found:
+        other = sorted(set(there) ^ set(found))[:4]
+        raise ValueError(
+            f"{directory} holds a run on {len(there)} classes; found {len(found)}, and these are "
+            f"in one of both alone: {', '.join(other)}"
+        )
+    there, found = (
+        {**part["data"], "mean": part["mean"], "std": part["std"]} for part in (before, description)
+    )
+    for name in (*there, *found):
+        if there.get(name) != found.get(name):
+            raise ValueError(
+                f"{directory} holds a run on other data, with {name}: {there.get(name)}; "
+                f"found {found.get(name)}"
+            )
+
+
 @contextlib.contextmanager
 def claimed(directory):
     """Keep other processes from training in the directory.
@@ -48,12 +80,16 @@ def claimed(directory):
         yield
 
 
-def describe(directory, settings, labels):
-    """Make the directory and write run.json: the settings, the labels, the versions."""
+def describe(directory, settings, description):
+    """Make the directory and write run.json: the settings, a `Dataset.description`, the versions.
+
+    Raises ValueError where a run on other data is there.
+    """
+    check_same_data(directory, description)
     directory.mkdir(parents=True, exist_ok=True)
     description = {
         "flags": settings,
-        "labels": labels,
+        **description,
         "versions": {
             "casm_tf": casm_tf.__version__,
             "keras": keras.__version__,
@@ -66,5 +102,41 @@ def describe(directory, settings, labels):
 
 
 def read(directory):
-    """What `describe` wrote. Raises OSError where there is no run and ValueError for no JSON."""
-    return json.loads((pathlib.Path(directory) / "run.json").read_text())
+    """What `describe` wrote. Raises OSError where there is no run, ValueError for another file."""
+    path = pathlib.Path(directory) / "run.json"
+    if not path.exists():
+        raise FileNotFoundError(f"there is no run in {directory}")
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, dict) or not {"flags", "labels", "mean", "std", "data"} <= set(found):
+        raise ValueError(
+            f"{path} does not say what data the run was trained on; older runs are not read"
+        )
+    return found
+
+
+def dataset_of(directory, data_dir=None):
+    """A run's data set, in the run's data_dir or in another one.
+
+    Raises what `of_all_classes` and `of_classes` raise, and ValueError where it is not what the run
+    was trained on.
+    """
+    settings = read(directory)["flags"]
+    dataset = input_pipeline.of_all_classes(settings, data_dir)
+    if settings.get("classes"):
+        dataset = input_pipeline.of_classes(dataset, settings["classes"])
+    check_same_data(directory, dataset.description())
+    return dataset
+
+
+def model_of(directory):
+    """The path of a run's model.keras. Raises FileNotFoundError where it is not finished."""
+    path = pathlib.Path(directory) / "model.keras"
+    if not path.exists():
+        read(directory)
+        raise FileNotFoundError(
+            f"the run in {directory} is not finished; the same train command resumes it"
+        )
+    return path
