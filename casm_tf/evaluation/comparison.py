@@ -123,9 +123,7 @@ class Comparison:
                 name: (evaluation.THRESHOLDS, scores.max_box_acc.localization_errors())
                 for name, scores in boxed.items()
             },
-            "precision_recall": {
-                name: scores.px_ap.precision_recall()[::-1] for name, scores in masked.items()
-            },
+            "precision_recall": {name: scores.px_ap.curve() for name, scores in masked.items()},
             "perturbation": {name: s.perturbation.curves() for name, s in perturbed.items()},
         }
 

@@ -46,6 +46,7 @@ _BARS = {
     "masked out": ("top1_masked_out", charts.VERMILION),
     "masked out, inpainted": ("top1_inpainted", charts.PURPLE),
 }
+_GAP = 16  # pixels of a chart: recalls further apart have none between them that was found
 
 
 def write_report(
@@ -161,11 +162,17 @@ def _curves(methods, threshold_curves, precision_recall, perturbation):
             threshold_curves,
             "threshold of the mask, stretched to 0 to 1",
             "LE (lower is better)",
+            "Each mask is stretched to 0 to 1 first. One that has a single value, such as that of "
+            "the full image, has no box at any threshold.",
         ),
         "Precision and recall of pixels": (
             precision_recall,
             "recall",
             "precision (up and right is better)",
+            "Only what a threshold gives is drawn: a line where such points lie close together, a "
+            "dot where one stands alone. A mask of a single value is one dot: at recall 1, and its "
+            "precision is the objects' share of all pixels.",
+            _GAP,
         ),
     }
     for key, change, better in (
@@ -177,6 +184,8 @@ def _curves(methods, threshold_curves, precision_recall, perturbation):
             {name: (np.linspace(0, 1, len(curve)), curve) for name, curve in given.items()},
             f"share of pixels {change}",
             f"probability of the class ({better} is better)",
+            f"Measured at {len(next(iter(given.values()), ()))} shares, with lines between them. "
+            "Pixels that are equally salient follow each other as one reads.",
         )
     # A method has one colour in all charts.
     names = dict.fromkeys(name for curves, *_ in kinds.values() for name in curves)
@@ -184,12 +193,13 @@ def _curves(methods, threshold_curves, precision_recall, perturbation):
     ordered += [name for name in names if name not in methods]
     styles = charts.line_styles(map(method_title, ordered))
     sections = []
-    for title, (curves, *labels) in kinds.items():
+    for title, (curves, x_label, y_label, note, *gap) in kinds.items():
         if curves:
             curves = {method_title(name): curves[name] for name in ordered if name in curves}
             shown = {name: styles[name] for name in curves}
-            chart = charts.curves(curves, styles, *labels)
-            sections.append(_section(title, charts.legend(shown), chart))
+            chart = charts.curves(curves, styles, x_label, y_label, *gap)
+            note = f'<p class="quiet">{note}</p>'
+            sections.append(_section(title, charts.legend(shown), chart, note))
     return sections and f'<div class="charts">{"".join(sections)}</div>'
 
 
