@@ -79,6 +79,9 @@ MEASURES = {
         "seconds_per_image": Measure("milliseconds", "", "time a mask takes on this machine"),
     },
 }
+RANKED = {
+    key: measure for group in MEASURES.values() for key, measure in group.items() if measure.better
+}
 _ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "": ""}
 
 
@@ -114,13 +117,48 @@ def tables(methods):
     return "".join(parts)
 
 
+def best(key, methods):
+    """The methods {method: {measure: number}} with the best value of a measure, a set.
+
+    What is printed alike is alike. None is the best where one way is not better than the other, or
+    where all are alike.
+    """
+    values = {name: values[key] for name, values in methods.items() if key in values}
+    printed = {name: number(key, value) for name, value in values.items()}
+    if key not in RANKED or len(set(printed.values())) < 2:
+        return set()
+    choose = min if RANKED[key].better == "lower" else max
+    leader = printed[choose(values, key=values.get)]
+    return {name for name, text in printed.items() if text == leader}
+
+
+def standings(methods):
+    """How "casm" does among methods: {"ahead" | "level" | "behind": {measure: the best other}}.
+
+    The measures are those that are ranked and that others have too.
+    """
+    found = {"ahead": {}, "level": {}, "behind": {}}
+    for key, measure in RANKED.items():
+        values = {name: values[key] for name, values in methods.items() if key in values}
+        if "casm" in values and len(values) > 1:
+            casm = values.pop("casm")
+            choose = min if measure.better == "lower" else max
+            other = choose(values, key=values.get)
+            if number(key, values[other]) == number(key, casm):
+                found["level"][key] = other
+            else:
+                is_ahead = choose(casm, values[other]) == casm
+                found["ahead" if is_ahead else "behind"][key] = other
+    return found
+
+
 def _table(caption, measures, methods):
     methods = {name: values for name, values in methods.items() if measures.keys() & values.keys()}
     head = "".join(
         f'<th scope="col">{escape(measure.title)}{_direction(measure.better)}</th>'
         for measure in measures.values()
     )
-    columns = [_column(key, measure, methods) for key, measure in measures.items()]
+    columns = [_column(key, methods) for key in measures]
     rows = "".join(
         f'<tr><th scope="row">{escape(method_title(name))}</th>{"".join(cells)}</tr>'
         for name, *cells in zip(methods, *columns, strict=True)
@@ -139,29 +177,24 @@ def _table(caption, measures, methods):
     )
 
 
-def _column(key, measure, methods):
+def _column(key, methods):
     """The cells of a column, the best ones marked."""
-    numbers = {name: _number(key, values[key]) for name, values in methods.items() if key in values}
-    best = set()
-    if measure.better and len(set(numbers.values())) > 1:
-        choose = min if measure.better == "lower" else max
-        # What is printed alike is alike.
-        best = {numbers[choose(numbers, key=lambda name: methods[name][key])]}
-    for name in methods:
-        number = numbers.get(name, "\N{EN DASH}")
-        if number in best:
-            yield f'<td class="best">{number}<span class="unseen"> best</span></td>'
+    leaders = best(key, methods)
+    for name, values in methods.items():
+        text = number(key, values[key]) if key in values else "\N{EN DASH}"
+        if name in leaders:
+            yield f'<td class="best">{text}<span class="unseen"> best</span></td>'
         else:
-            yield f"<td>{number}</td>"
+            yield f"<td>{text}</td>"
 
 
-def _number(key, value):
-    """Three decimals, or of costs three significant digits."""
+def number(key, value):
+    """A measure's value as it is printed: three decimals, or of costs three significant digits."""
     if key == "seconds_per_image":
         value *= 1000
     if key in MEASURES["Cost"]:
         return np.format_float_positional(value, 3, unique=False, fractional=False, trim="-")
-    return f"{value:.3f}"
+    return f"{value:z.3f}"  # z: no minus zero
 
 
 def _direction(better):
