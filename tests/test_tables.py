@@ -65,6 +65,13 @@ def test_the_terminal_marks_the_best_of_a_column_that_has_a_direction():
     assert ends[0] == ends[1][1:]  # the columns are right of a long name, one below the other
 
 
+def test_the_terminal_says_how_large_the_true_boxes_are():
+    assert "true boxes" not in terminal_table.text(RESULTS)
+    casm = {**RESULTS["casm"], "true_box_area": 0.4251}
+    text = terminal_table.text({**RESULTS, "casm": casm})
+    assert "\ntrue boxes cover 43% of a picture (median)\n" in text
+
+
 def test_where_nothing_is_compared_nobody_is_ahead():
     text = terminal_table.text({"protocol": "squash", "casm": RESULTS["casm"]})
     assert "ahead" not in text and "*" not in text

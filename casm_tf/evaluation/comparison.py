@@ -75,12 +75,18 @@ class Comparison:
         self.before = evaluation.Accuracy()
         self.seconds = dict.fromkeys(methods, 0.0)
         self.images, self.examples, self.first = 0, [], None
+        self._true_box_areas = []
 
     def accumulate(self, batch):
         """Take in a batch of `input_pipeline.evaluation_batches`."""
         batch = method_scores.Batch.of(batch, self.classify, self.judge)
         shown = self.dataset.denormalise(batch.images)
         self.before.accumulate(batch.labels, clean=batch.judged)
+        self._true_box_areas += [
+            localization.share_in_boxes(boxes, shown.shape[1:3])
+            for boxes in batch.boxes
+            if len(boxes)
+        ]
         for name, method in self.methods.items():
             if not self.images:
                 method.masks(batch.images, batch.judged)  # Tracing and compiling do not count.
@@ -111,6 +117,8 @@ class Comparison:
                     for observer, accuracy in self.observed[name].items()
                 }
         results["casm"]["top1_before"] = self.before.compute()["top1"]
+        if self._true_box_areas:
+            results["casm"]["true_box_area"] = float(np.median(self._true_box_areas))
         return results
 
     def curves(self):

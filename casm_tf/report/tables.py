@@ -69,6 +69,7 @@ MEASURES = {
     },
     "Mask statistics": {
         "mask_mean": Measure("mean", "", "share of an image that is salient"),
+        "true_box_area": Measure("true boxes", "", "the share of an image in its boxes; median"),
         "mask_std": Measure("deviation", "", "standard deviation of that share between images"),
         "mask_entropy": Measure("entropy", "", "mean of -m log2 m in bits; 0 where all is 0 or 1"),
         "mask_tv": Measure("total variation", "", "mean squared difference between neighbours"),

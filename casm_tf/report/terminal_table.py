@@ -40,6 +40,8 @@ def text(results):
     if any(best.values()):
         lines.append("* the best of its column")
     lines += ["", f"top-1 {casm['top1']:.3f}, before the alternation {casm['top1_before']:.3f}"]
+    if "true_box_area" in casm:
+        lines.append(f"true boxes cover {casm['true_box_area']:.0%} of a picture (median)")
     return "\n".join(line.rstrip() for line in [*lines, *_standings(methods)])
 
 
