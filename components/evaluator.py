@@ -2,9 +2,9 @@
 
 Writes evaluation.json (CASM and what it is compared with, on the same images by the same
 evaluators: fractions, the same whenever it is run), comparison.json (what is no fraction: costs,
-times, the saliency metric; and what other classifiers say), figure.png (the paper's Figure 2) and
-report.html (all of it on one page, with curves), and prints the table and the three numbers that
-matter.
+times, the saliency metric; and what other classifiers say), figure.png (some pictures with the
+masks of CASM, CAM and Grad-CAM) and report.html (all of it on one page, with curves), and prints
+the table, what CASM is ahead in and what it is not.
 
 With --blessing it also leaves BLESSED there, or NOT_BLESSED and says why, by --max_le, --min_f1 and
 --min_top1 and by how much worse the model is than the last that was blessed.
@@ -88,7 +88,6 @@ flags.DEFINE_float(
     "margin", 0.02, "How much worse than it LE, F1 and accuracy may be.", lower_bound=0
 )
 
-_FIGURE_COLUMNS = 7
 _OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")
 
 
@@ -157,8 +156,7 @@ def main():
 def _write(output_dir, run, results, comparison):
     """The figure, the page and the two JSON files."""
     output_dir.mkdir(parents=True, exist_ok=True)
-    first = (part[:_FIGURE_COLUMNS] for part in comparison.first)
-    figures.figure_2(*first, output_dir / "figure.png")
+    figures.pictures_and_masks(output_dir / "figure.png", **comparison.first)
     page.write_report(
         output_dir / "report.html",
         f"Masks of {pathlib.Path(FLAGS.run_dir).name}",

@@ -56,3 +56,18 @@ def test_how_large_the_true_boxes_are_is_among_the_scores():
     assert results["casm"]["true_box_area"] == 0.5
     assert "true_box_area" not in results["other"]
     assert "true_box_area" not in compared(batch([0], [none])).compute()["casm"]
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_pictures_are_shown_by_their_classes_with_the_maps_that_are_compared():
+    box = [[0, 0, 4, 4]]
+    comparison = compared(batch([1, 0, -1], [box, [], box]), batch([1], [box]))
+    captions = ["dog, classified right", "cat, classified as dog", "classified as dog"]
+    assert comparison.first["captions"] == captions
+    assert list(comparison.first["masks"]) == ["casm", "grad_cam"]  # not "other"
+    assert [len(part) for part in comparison.first["masks"].values()] == [3, 3]
+    assert [len(boxes) for boxes in comparison.first["boxes"]] == [1, 0, 1]
+    # Of the examples each has a box.
+    found = [example.caption for example in comparison.examples]
+    assert sorted(found) == sorted([captions[0], captions[2], captions[0]])
+    assert len(compared(batch([1] * 9, [box] * 9)).first["images"]) == 7

@@ -34,14 +34,14 @@ MASKS = np.full((2, 32, 32), 0.5)
 BOXES = np.array([[4, 4, 20, 24]])
 
 
-def example(iou=0.5, f1=0.5, label="3", predicted_box=(3, 5, 20, 25)):
-    return extremes.Example(IMAGES[0], MASKS[0], BOXES, predicted_box, label, "8", f1, iou)
+def example(iou=0.5, f1=0.5, caption="3, classified as 8", predicted_box=(3, 5, 20, 25)):
+    return extremes.Example(IMAGES[0], MASKS[0], BOXES, predicted_box, caption, f1, iou)
 
 
 @pytest.fixture(scope="module")
 def figure(tmp_path_factory):
     path = tmp_path_factory.mktemp("figure") / "figure.png"
-    figures.figure_2(IMAGES, MASKS, [BOXES] * 2, path)
+    figures.pictures_and_masks(path, IMAGES, {"casm": MASKS}, [BOXES] * 2, ["3", "8"])
     return path
 
 
@@ -133,10 +133,10 @@ def test_every_number_is_in_a_table(tmp_path):
     assert ("method", f"LE{down}", f"OM{down}", f"F1{up}", f"PxAP{up}") in rows
     assert ("CASM", "0.078 best", "0.100 best", "0.806 best", DASH) in rows
     assert ("centre box", "0.877", "0.879", "0.481", DASH) in rows
-    assert ("grad cam", "0.300", DASH, "0.600", "0.700") in rows
+    assert ("Grad-CAM", "0.300", DASH, "0.600", "0.700") in rows
     # Who has none of a table's measures is not in it; only one value is not the best of any.
     assert {("method", "original"), ("centre box", "0.958"), ("CASM", "0.188")} < rows
-    assert ("grad cam", "2", "12.3") in rows
+    assert ("Grad-CAM", "2", "12.3") in rows
     assert {("method", "new"), ("CASM", "0.777")} < rows  # a measure that is not known here
 
 
@@ -167,7 +167,7 @@ def test_all_that_comes_from_outside_is_escaped(tmp_path):
         precision_recall=curve,
         perturbation={bad: {"insertion": THRESHOLDS}},
         classifiers={bad: {bad: {"top1": 0.5}}},
-        examples=[example(label=bad)],
+        examples=[example(caption=bad)],
         made={bad: bad, "command": bad},
     )
     assert "script" not in {tag for tag, _ in page.tags}
@@ -180,7 +180,7 @@ def test_best_and_worst_images(tmp_path):
     examples.append(example(0.0, 0.0, predicted_box=None))
     page, _ = written(tmp_path, examples=examples)
     alts = [attrs["alt"] for tag, attrs in page.tags if tag == "img"]
-    image = "Image of class 3, classified as 8, and its mask;"
+    image = "A picture and its mask: 3, classified as 8;"
     assert alts == [
         f"{image} IoU 0.900, F1 0.100",
         f"{image} IoU 0.500, F1 0.300",
@@ -245,7 +245,7 @@ def test_nothing_is_wider_than_the_window(tmp_path, everything):
         pytest.skip(f"there is none of {', '.join(browsers)}")
     long = "a_method_with_a_rather_long_name"
     everything["classifiers"] |= {"x" * 60: {"y" * 80: {"top1": 1.0}}}
-    everything["examples"].append(example(label="z" * 90))
+    everything["examples"].append(example(caption="z" * 90))
     everything["threshold_curves"] |= {long * 2: (THRESHOLDS, THRESHOLDS)}
     measures = {key: 0.5 for group in tables.MEASURES.values() for key in group}
     results = {**RESULTS, long: measures}

@@ -250,16 +250,14 @@ def _examples(ordered):
 
 
 def _example(example):
-    right = example.label == example.predicted_label
-    classified = "right" if right else f"as {example.predicted_label}"
-    words = f"{example.label}, classified {classified}"
     scores = f"IoU {example.iou:.3f}, F1 {example.f1:.3f}"
     if example.predicted_box is None:
         scores += ", no box"
     png = figures.scored_image(example.image, example.mask, example.boxes, example.predicted_box)
-    alt = f"Image of class {words}, and its mask; {scores}"
+    alt = f"A picture and its mask: {example.caption}; {scores}"
     return (
-        f"<figure>{_image(png, alt)}<figcaption>{escape(words)}<br>{scores}</figcaption></figure>"
+        f"<figure>{_image(png, alt)}<figcaption>{escape(example.caption)}<br>{scores}</figcaption>"
+        "</figure>"
     )
 
 

@@ -80,6 +80,15 @@ MEASURES = {
         "seconds_per_image": Measure("milliseconds", "", "time a mask takes on this machine"),
     },
 }
+_METHODS = {
+    "casm": "CASM",
+    "full_image": "full image",
+    "centre_box": "centre box",
+    "cam": "CAM",
+    "grad_cam": "Grad-CAM",
+    "gradient": "gradient",
+    "smooth_gradient": "SmoothGrad",
+}
 RANKED = {
     key: measure for group in MEASURES.values() for key, measure in group.items() if measure.better
 }
@@ -88,7 +97,7 @@ _ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "": ""
 
 def method_title(name):
     """A method's key of evaluation.json for people."""
-    return "CASM" if name == "casm" else name.replace("_", " ")
+    return _METHODS.get(name, name)
 
 
 def check_finite(methods):
