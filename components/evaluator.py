@@ -108,7 +108,7 @@ def main():
         )
         networks.load_weights(before, run_dir / run_directory.FIRST_CLASSIFIER)
     with program.blaming("runs"):
-        others = {pathlib.Path(path).name: _mask_model(path, dataset) for path in FLAGS.runs}
+        others = _other_models(dataset)
     with program.blaming("classifiers"):
         observers = other_classifiers.load_all(FLAGS.classifiers, dataset)
     with program.blaming("compared"):
@@ -159,9 +159,8 @@ def _write(output_dir, run, results, comparison):
     figures.pictures_and_masks(output_dir / "figure.png", **comparison.first)
     page.write_report(
         output_dir / "report.html",
-        f"Masks of {pathlib.Path(FLAGS.run_dir).name}",
         _part(results, lambda key: key != "classifiers"),
-        dataset=run["flags"]["dataset"],
+        dataset=run_directory.data_name(run["flags"]),
         split=FLAGS.split,
         images=comparison.images,
         figure=output_dir / "figure.png",
@@ -197,6 +196,12 @@ def _mask_model(run_dir, dataset):
     return model
 
 
+def _other_models(dataset):
+    """{name: mask model} of --runs."""
+    paths = run_directory.names(FLAGS.runs, {"protocol", "casm", *COMPARED})
+    return {name: _mask_model(path, dataset) for name, path in paths.items()}
+
+
 def _part(results, keep):
     """The results with those measures alone whose key `keep` wants; the protocol stays."""
     return {
@@ -209,11 +214,10 @@ def _part(results, keep):
 
 def _made(run):
     """How this can be made again."""
-    trained = ("thinning", "score", "classifier", "lambda_size", "steps", "seed")
     given = [f"--{name}={value}" for name, value in _given_flags().items()]
     return {
         "command": " ".join(["python -m components.evaluator", *given]),
-        "training": ", ".join(f"{name} {run['flags'][name]}" for name in trained),
+        "training": run_directory.trained_by(run),
         "versions": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
     }
 

@@ -46,7 +46,7 @@ def test_the_terminal_names_what_casm_wins_and_what_it_loses():
     assert lines[-7:] == [
         "casm is ahead of all others in 1 of 3 measures:",
         "  LE                0.100  a_run_of_a_long_name 0.200  lower is better",
-        "level with the best of them in 1 of 3 measures:",
+        "level with the best other in 1 of 3 measures:",
         "  F1                0.700  centre_box 0.700            higher is better",
         "behind in 1 of 3 measures:",
         "  saliency metric   0.681  centre_box 0.070            lower is better",

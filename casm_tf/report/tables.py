@@ -47,7 +47,7 @@ MEASURES = {
             "pointing game", "higher", "share of images whose most salient pixel is in a true box"
         ),
     },
-    "Perturbation": {
+    "What the salient pixels are worth to the classifier": {
         "saliency_metric": Measure(
             "saliency metric",
             "lower",
@@ -61,15 +61,13 @@ MEASURES = {
         ),
     },
     "Accuracy": {
-        "top1_before": Measure("before alternation", "", f"{_ACCURACY}, before it saw masks"),
-        "top1": Measure("original", "", _ACCURACY),
+        "top1": Measure("whole picture", "", _ACCURACY),
         "top1_masked_in": Measure("masked in", "higher", "... when only the salient is left"),
         "top1_masked_out": Measure("masked out", "lower", "... when the salient is taken away"),
         "top1_inpainted": Measure("inpainted", "lower", "... and the place is filled"),
     },
     "Mask statistics": {
-        "mask_mean": Measure("mean", "", "share of an image that is salient"),
-        "true_box_area": Measure("true boxes", "", "the share of an image in its boxes; median"),
+        "mask_mean": Measure("size", "", "share of an image that is salient; mean"),
         "mask_std": Measure("deviation", "", "standard deviation of that share between images"),
         "mask_entropy": Measure("entropy", "", "mean of -m log2 m in bits; 0 where all is 0 or 1"),
         "mask_tv": Measure("total variation", "", "mean squared difference between neighbours"),
@@ -80,14 +78,18 @@ MEASURES = {
         "seconds_per_image": Measure("milliseconds", "", "time a mask takes on this machine"),
     },
 }
+# {method: its title, what it is}
 _METHODS = {
-    "casm": "CASM",
-    "full_image": "full image",
-    "centre_box": "centre box",
-    "cam": "CAM",
-    "grad_cam": "Grad-CAM",
-    "gradient": "gradient",
-    "smooth_gradient": "SmoothGrad",
+    "casm": ("CASM", "the trained model's own masks: one pass, and no class is asked for"),
+    "full_image": ("full image", "every pixel counts"),
+    "centre_box": ("centre box", "a box in the middle, of half the picture's area"),
+    "cam": (
+        "CAM",
+        "where the last map of the classifier, as it was before it saw masks, speaks for a class",
+    ),
+    "grad_cam": ("Grad-CAM", "the positive part of CAM, found by gradients"),
+    "gradient": ("gradient", "where a pixel's change would change the class's score most"),
+    "smooth_gradient": ("SmoothGrad", "the gradient's mean over noisy copies of the picture"),
 }
 RANKED = {
     key: measure for group in MEASURES.values() for key, measure in group.items() if measure.better
@@ -97,7 +99,16 @@ _ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "": ""
 
 def method_title(name):
     """A method's key of evaluation.json for people."""
-    return _METHODS.get(name, name)
+    return _METHODS[name][0] if name in _METHODS else name
+
+
+def explanations(methods):
+    """What each of the methods is, folded away."""
+    terms = "".join(
+        f"<dt>{escape(title)}</dt><dd>{meaning}</dd>"
+        for title, meaning in (_METHODS.get(name, (name, "another run")) for name in methods)
+    )
+    return f"<details><summary>What the methods are</summary><dl>{terms}</dl></details>"
 
 
 def check_finite(methods):
@@ -117,6 +128,7 @@ def tables(methods):
     of their own. The best values of a column are marked where one way is better and methods differ.
     """
     known = {key for group in MEASURES.values() for key in group}
+    known |= {"true_box_area", "top1_before"}  # of the data and the run, no method's
     keys = dict.fromkeys(key for values in methods.values() for key in values)
     others = {key: Measure(key, "", "") for key in keys if key not in known}
     parts = []

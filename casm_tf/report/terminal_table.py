@@ -18,7 +18,7 @@ _COLUMNS = {
 }
 _STANDINGS = {
     "ahead": "casm is ahead of all others in",
-    "level": "level with the best of them in",
+    "level": "level with the best other in",
     "behind": "behind in",
 }
 
