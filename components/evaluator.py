@@ -164,6 +164,7 @@ def _write(output_dir, run, results, comparison):
         split=FLAGS.split,
         images=comparison.images,
         figure=output_dir / "figure.png",
+        captions=comparison.first["captions"],
         classifiers={
             name: values["classifiers"]
             for name, values in results.items()

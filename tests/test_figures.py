@@ -112,6 +112,9 @@ def test_boxes_are_drawn_where_they_are(tmp_path):
     for column in (0, 1):
         assert not is_of(figures.PREDICTED_COLOR, tile(picture, 0, column)).any()
     assert not tile(picture, 0, 3).any()
+    assert is_of(figures.GROUND_TRUTH_COLOR, picture[-48:]).any()  # the legend
+    picture = drawn(tmp_path / "figure.png", black, masks, BOXES[2:])
+    assert not is_of(figures.GROUND_TRUTH_COLOR, picture).any()
 
 
 def is_of(color, seen):

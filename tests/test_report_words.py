@@ -77,6 +77,16 @@ def test_methods_are_explained(tmp_path):
 def test_a_figure_is_told_by_what_it_shows_and_not_by_its_number_in_the_paper(tmp_path):
     png = b"\x89PNG"
     bars = {"casm": {"vgg": {"top1": 0.5}}}
-    _, words = written(tmp_path, figure=png, classifiers=bars)
+    names = ["\N{HANGUL SYLLABLE HAN} & co", "cat"]  # Matplotlib's typeface lacks the first
+    _, words = written(tmp_path, figure=png, captions=names, classifiers=bars)
+    assert "The rows: \N{HANGUL SYLLABLE HAN} & co; cat." in words
     assert "the paper" not in words.replace("as the paper writes", "")
     assert "A row a picture." in words
+
+
+def test_a_report_of_the_same_has_the_same_bytes(tmp_path):
+    reports = []
+    for _ in range(2):
+        written(tmp_path, captions=["cat"], figure=b"\x89PNG", made={"seed": "0"})
+        reports.append((tmp_path / "report.html").read_bytes())
+    assert reports[0] == reports[1]

@@ -85,7 +85,7 @@ def pictures_and_masks(path, images, masks, boxes, captions):
         axes.text(
             *(gap, middle, caption), fontsize=8, ha="left", va="center_baseline", parse_math=False
         )
-    _draw_legend(axes)
+    _draw_legend(axes, any(len(some) for some in boxes))
     # Of letters that Matplotlib's typeface lacks it warns and draws a box.
     with files.replacing(path) as unfinished, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")
@@ -154,10 +154,12 @@ def _columns(images, masks, first):
     }
 
 
-def _draw_legend(axes):
+def _draw_legend(axes, has_true_boxes):
+    lines = {"true box": _GROUND_TRUTH} if has_true_boxes else {}
+    lines |= {"box found by the mask": _PREDICTED}
     axes.legend(
-        handles=[Line2D([], [], **_GROUND_TRUTH), Line2D([], [], **_PREDICTED)],
-        labels=["true box", "box found by the mask"],
+        handles=[Line2D([], [], **style) for style in lines.values()],
+        labels=list(lines),
         loc="lower right",
         ncols=2,
         frameon=False,

@@ -85,6 +85,7 @@ def write_report(
     split,
     images,
     figure=None,
+    captions=(),
     threshold_curves=None,
     precision_recall=None,
     perturbation=None,
@@ -99,6 +100,7 @@ def write_report(
         results: evaluation.json's: {"protocol": str, "casm": {measure: number}, method: ...}.
         dataset, split, images: names of what was scored and how many there were, for the title.
         figure: of `figures.pictures_and_masks`, a PNG: its bytes or its path.
+        captions: of the figure's rows.
         threshold_curves: {method: (thresholds, LE)}, of masks stretched to [0, 1].
         precision_recall: {method: (recall, precision)}, of pixels.
         perturbation: {method: {"insertion": [n + 1], "deletion": [n + 1]}}, mean probabilities of
@@ -119,7 +121,7 @@ def write_report(
     curves = (threshold_curves or {}, precision_recall or {}, perturbation or {})
     sections = [
         _short(methods),
-        _figure(figure),
+        _figure(figure, captions),
         section("All methods", _RANKING, tables.explanations(methods), tables.tables(methods)),
         chart_sections.curves(methods, *curves),
         chart_sections.bars(classifiers or {}),
@@ -156,7 +158,9 @@ def _lead(casm, protocol):
     if "true_box_area" in casm:
         sentences.append(f"True boxes cover {casm['true_box_area']:.0%} of a picture (median).")
     elif "LE" not in casm:
-        sentences.append("The pictures have no boxes, so nothing here says where the objects are.")
+        sentences.append(
+            "The pictures have no boxes: nothing here tells whether a mask finds the object."
+        )
     if "top1" in casm and "top1_before" in casm:
         sentences.append(
             f"CASM's classifier is right on {casm['top1']:.3f} of the pictures, and was on "
@@ -199,21 +203,24 @@ def _short(methods):
     return cards and section("CASM in short", f'<div class="numbers">{cards}</div>{items}')
 
 
-def _figure(figure):
+def _figure(figure, captions):
     if figure is None:
         return ""
     png = figure if isinstance(figure, bytes) else pathlib.Path(figure).read_bytes()
     if not png.startswith(b"\x89PNG"):
         raise ValueError("the figure is a PNG; found another kind of file")
     alt = "Pictures, a row each: with boxes, the masks of several methods, what CASM's takes away"
+    # Again, as the picture's typeface lacks many letters.
+    rows = f'<p class="quiet">The rows: {escape("; ".join(captions))}.</p>' if captions else ""
     return section(
         "Some pictures and their masks",
-        "<p>A row a picture. From left to right: the picture with its true boxes and the box that "
-        "CASM's mask gives; the mask of each method, white where a pixel counts, with the box that "
-        "it gives; what CASM's mask, cut to yes or no, keeps of the picture; what it takes away; "
-        "and that place filled from around it.</p>",
+        "<p>A row a picture. From left to right: the picture with its true boxes, if it has any, "
+        "and the box that CASM's mask gives; the mask of each method, white where a pixel counts, "
+        "with the box that it gives; what CASM's mask, cut to yes or no, keeps of the picture; "
+        "what it takes away; and that place filled from around it.</p>",
         '<div class="scroll" role="region" tabindex="0" aria-label="Pictures and their masks">'
         f"{_image(png, alt, 'wide')}</div>",
+        rows,
     )
 
 

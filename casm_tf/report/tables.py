@@ -47,7 +47,7 @@ MEASURES = {
             "pointing game", "higher", "share of images whose most salient pixel is in a true box"
         ),
     },
-    "What the salient pixels are worth to the classifier": {
+    "Worth to the classifier": {
         "saliency_metric": Measure(
             "saliency metric",
             "lower",
