@@ -2,9 +2,9 @@
 
 Writes evaluation.json (CASM and what it is compared with, on the same images by the same
 evaluators: fractions, the same whenever it is run), comparison.json (what is no fraction: costs,
-times, the saliency metric; and what other classifiers say), figure.png (the paper's Figure 2) and
-report.html (all of it on one page, with curves), and prints the table and the three numbers that
-matter.
+times, the saliency metric; and what other classifiers say), figure.png (some pictures with the
+masks of CASM, CAM and Grad-CAM) and report.html (all of it on one page, with curves), and prints
+the table, what CASM is ahead in and what it is not.
 
 With --blessing it also leaves BLESSED there, or NOT_BLESSED and says why, by --max_le, --min_f1 and
 --min_top1 and by how much worse the model is than the last that was blessed.
@@ -88,7 +88,6 @@ flags.DEFINE_float(
     "margin", 0.02, "How much worse than it LE, F1 and accuracy may be.", lower_bound=0
 )
 
-_FIGURE_COLUMNS = 7
 _OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")
 
 
@@ -110,7 +109,7 @@ def main():
         )
         networks.load_weights(before, run_dir / run_directory.FIRST_CLASSIFIER)
     with program.blaming("runs"):
-        others = {pathlib.Path(path).name: _mask_model(path, dataset) for path in FLAGS.runs}
+        others = _other_models(dataset)
     with program.blaming("classifiers"):
         observers = other_classifiers.load_all(FLAGS.classifiers, dataset)
     with program.blaming("compared"):
@@ -167,16 +166,15 @@ def _scored(dataset, split, comparison):
 def _write(output_dir, run, results, comparison):
     """The figure, the page and the two JSON files."""
     output_dir.mkdir(parents=True, exist_ok=True)
-    first = (part[:_FIGURE_COLUMNS] for part in comparison.first)
-    figures.figure_2(*first, output_dir / "figure.png")
+    figures.pictures_and_masks(output_dir / "figure.png", **comparison.first)
     page.write_report(
         output_dir / "report.html",
-        f"Masks of {pathlib.Path(FLAGS.run_dir).name}",
         _part(results, lambda key: key != "classifiers"),
-        dataset=run["flags"]["dataset"],
+        dataset=run_directory.data_name(run["flags"]),
         split=results["split"],
         images=comparison.images,
         figure=output_dir / "figure.png",
+        captions=comparison.first["captions"],
         classifiers={
             name: values["classifiers"]
             for name, values in results.items()
@@ -209,6 +207,12 @@ def _mask_model(run_dir, dataset):
     return model
 
 
+def _other_models(dataset):
+    """{name: mask model} of --runs."""
+    paths = run_directory.names(FLAGS.runs, {"protocol", "split", "casm", *COMPARED})
+    return {name: _mask_model(path, dataset) for name, path in paths.items()}
+
+
 def _part(results, keep):
     """The results with those measures alone whose key `keep` wants; what is no row stays."""
     return {
@@ -221,11 +225,10 @@ def _part(results, keep):
 
 def _made(run):
     """How this can be made again."""
-    trained = ("thinning", "score", "classifier", "lambda_size", "steps", "seed")
     given = [f"--{name}={value}" for name, value in _given_flags().items()]
     return {
         "command": " ".join(["python -m components.evaluator", *given]),
-        "training": ", ".join(f"{name} {run['flags'][name]}" for name in trained),
+        "training": run_directory.trained_by(run),
         "versions": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
     }
 

@@ -36,6 +36,18 @@ def test_axes_end_where_the_curves_need_it():
     assert "<text" in charts.curves({"CASM": ([0, 0], [0, 0])}, STYLES, "x", "y")
 
 
+def test_no_line_where_no_point_is():
+    # Both dots are on the same place; the one below is larger and can be seen.
+    curves = {"CASM": ([1], [0.5]), "a < b": ([0, 0, 0.04, 0.08, 1], [1, 1, 1, 1, 0.5])}
+    chart = ElementTree.fromstring(charts.curves(curves, STYLES, "recall", "precision", 16))
+    (line,) = chart.findall("polyline")
+    assert line.attrib["points"] == "36.0,28.0 48.6,28.0 61.1,28.0"
+    below, above = (dot.attrib for dot in chart.findall("circle"))
+    assert (above["cx"], above["cy"]) == (below["cx"], below["cy"]) == ("350.0", "118.0")
+    assert (above["fill"], below["fill"]) == (STYLES["CASM"][0], STYLES["a < b"][0])
+    assert int(below["r"]) > int(above["r"])
+
+
 @pytest.mark.parametrize(
     "curve, message",
     [

@@ -8,6 +8,7 @@ import pytest
 from programs import assert_refused, call
 
 import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
+from casm_tf.training import run_directory
 
 
 def test_evaluator_scores_compares_and_draws(finished_run, tiny_data_dir, tmp_path):
@@ -42,9 +43,40 @@ def test_evaluator_scores_compares_and_draws(finished_run, tiny_data_dir, tmp_pa
     assert full["top1"] == full["top1_masked_in"]
     assert beside["full_image"]["forward_passes"] == 0
     page = (run_dir / "report.html").read_text()
-    for name in ("CASM", "twin", "smooth gradient", "Insertion", "Deletion"):
+    assert "<title>Masks of digit_scenes/tiny, split test: 32 pictures</title>" in page
+    assert "lambda_size 3.333" in page and "None" not in page
+    assert "<circle" in page  # the full image's point of precision and recall
+    assert 0 < results["casm"]["true_box_area"] < 1
+    for name in ("CASM", "twin", "SmoothGrad", "Insertion", "Deletion"):
         assert name in page
     assert "PxAP" in done.stdout
+
+
+def test_data_are_called_by_what_is_in_them():
+    folder = {"dataset": "image_folder", "image_dir": "/photos/raccoons/"}
+    assert run_directory.data_name(folder) == "raccoons (image_folder)"
+    assert run_directory.data_name({"dataset": "voc/2007", "image_dir": None}) == "voc/2007"
+    assert run_directory.data_name({"dataset": "image_folder", "image_dir": None}) == "image_folder"
+
+
+def test_a_run_tells_what_was_in_force_and_not_what_was_left_open():
+    flags = {"thinning": "F", "score": "entropy", "classifier": "resnet18", "seed": 0}
+    flags |= {"lambda_size": None, "steps": None, "epochs": 12.0}
+    run = {"flags": flags, "labels": ["cat"] * 1000}
+    expected = (
+        "thinning F, score entropy, classifier resnet18, seed 0, lambda_size 2.5, epochs 12.0"
+    )
+    assert run_directory.trained_by(run) == expected
+    flags |= {"lambda_size": 7.0, "steps": 60, "first_lambda_size": 0.5, "first_lambda_steps": 30}
+    expected = "lambda_size 7 (0.5 for the first 30 steps), steps 60"
+    assert run_directory.trained_by(run).endswith(f"seed 0, {expected}")
+
+
+def test_other_runs_have_names_that_tell_them_apart():
+    # By the folder, but where that is a number, another's name, or a method's.
+    paths = ["runs/f", "Trainer/model_run/2", "runs/casm", "a/g", "b/g/"]
+    names = run_directory.names(paths, taken={"casm"})
+    assert names == dict(zip(["f", *paths[1:]], paths, strict=True))
 
 
 @pytest.mark.parametrize(

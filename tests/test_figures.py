@@ -59,43 +59,83 @@ def test_inpainting_says_what_it_takes():
         inpainted(IMAGES[0], BINARY.T)
 
 
+def drawn(path, images, masks, boxes, captions=None):
+    captions = ["a caption"] * len(images) if captions is None else captions
+    figures.pictures_and_masks(path, images, masks, boxes, captions)
+    return cv2.imread(str(path))[..., ::-1]
+
+
+def tile(picture, row, column):
+    """A pixel is a square of 192 / 24 = 8, and at 192 / 1.2 = 160 pixels an inch the gaps are 0.06
+    inches, 10 pixels, the heads 0.4, 64 pixels, and the captions 0.24, 38 pixels."""
+    top, left = 64 + row * (256 + 38), 10 + column * (192 + 10)
+    return picture[top : top + 256, left : left + 192]
+
+
 @pytest.mark.parametrize("count", [1, 3])
-def test_figure_2_shows_every_pixel(tmp_path, count):
+def test_a_row_a_picture_shows_every_pixel(tmp_path, count):
     path = tmp_path / "figure.png"  # of three images the last has an empty mask and no box
-    figures.figure_2(IMAGES[:count], MASKS[:count], BOXES[:count], path)
+    masks = {"casm": MASKS[:count], "cam": np.zeros_like(MASKS[:count])}
+    picture = drawn(path, IMAGES[:count], masks, [np.zeros((0, 4), int)] * count)
     assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
-    picture = cv2.imread(str(path))[..., ::-1]
-    # A pixel is a square of 192 / 24 = 8, and at 192 / 1.2 = 160 pixels an inch the gaps are
-    # 0.06 inches, 10 pixels, and the labels 0.9 inches, 144 pixels.
-    assert picture.shape == (10 + 5 * (256 + 10) + 48, 144 + count * (192 + 10), 3)
-    for column in range(count):
-        binary = figures.binarize(MASKS[column])
-        for row, expected in enumerate(
-            [
-                IMAGES[column],
-                IMAGES[column] * binary[..., None],
-                IMAGES[column] * ~binary[..., None],
-                inpainted(IMAGES[column], binary),
-            ]
-        ):
-            top, left = 10 + row * 266, 144 + column * 202
-            tile = picture[top : top + 256, left : left + 192]
-            assert np.array_equal(tile, expected.repeat(8, axis=0).repeat(8, axis=1))
-    assert picture[:1340, :134].min() < 128  # the labels
-    assert picture[1340:].min() < 128  # the legend
+    assert picture.shape == (64 + count * (256 + 38) + 48, 10 + 6 * (192 + 10), 3)
+    for row in range(count):
+        binary = figures.binarize(MASKS[row])
+        expected = {
+            2: np.zeros((32, 24, 3)),  # CAM's mask; of an empty one there is no box
+            3: IMAGES[row] * binary[..., None],
+            4: IMAGES[row] * ~binary[..., None],
+            5: inpainted(IMAGES[row], binary),
+        }
+        if not binary.any():
+            grey = np.round(255 * MASKS[row])[..., None].repeat(3, axis=-1)
+            expected |= {0: IMAGES[row], 1: grey}
+        for column, image in expected.items():
+            assert np.array_equal(
+                tile(picture, row, column), image.repeat(8, axis=0).repeat(8, axis=1)
+            )
+        caption = picture[64 + row * 294 + 256 :][:38]
+        assert caption[:, 10:202].min() < 128
+    for column in range(6):
+        assert picture[:64, 10 + column * 202 :][:, :192].min() < 128  # its head
+    assert picture[-48:].min() < 128  # the legend
 
 
-def test_figure_2_draws_the_boxes_where_they_are(tmp_path):
-    path = tmp_path / "figure.png"
-    empty = np.zeros((1, 32, 24), np.float32)
-    figures.figure_2(IMAGES[:1], empty, BOXES[:1], path)
-    tile = cv2.imread(str(path))[10 + 4 * 266 :, 144:, ::-1][:256, :192]
-    orange = (tile == [230, 159, 0]).all(axis=-1)
-    rows, columns = np.flatnonzero(orange.any(1)), np.flatnonzero(orange.any(0))
-    # The line is three pixels wide, and the box is x 4 to 12 and y 8 to 20, times 8.
-    assert np.abs(np.subtract([columns[0], columns[-1] + 1], [32, 96])).max() <= 2
-    assert np.abs(np.subtract([rows[0], rows[-1] + 1], [64, 160])).max() <= 2
-    assert not tile[~cv2.dilate(orange.astype(np.uint8), np.ones((7, 7))).astype(bool)].any()
+def test_boxes_are_drawn_where_they_are(tmp_path):
+    black = np.zeros((1, 32, 24, 3), np.uint8)
+    masks = {"casm": np.zeros((1, 32, 24)), "grad_cam": MASKS[1:2]}
+    picture = drawn(tmp_path / "figure.png", black, masks, BOXES[:1])
+    # The true box is on the picture and on each mask, and on a mask the box that it gives.
+    for column in range(3):
+        assert_box(tile(picture, 0, column), figures.GROUND_TRUTH_COLOR, [4, 8, 12, 20])
+    assert_box(tile(picture, 0, 2), figures.PREDICTED_COLOR, [5, 5, 9, 9])
+    for column in (0, 1):
+        assert not is_of(figures.PREDICTED_COLOR, tile(picture, 0, column)).any()
+    assert not tile(picture, 0, 3).any()
+    assert is_of(figures.GROUND_TRUTH_COLOR, picture[-48:]).any()  # the legend
+    picture = drawn(tmp_path / "figure.png", black, masks, BOXES[2:])
+    assert not is_of(figures.GROUND_TRUTH_COLOR, picture).any()
+
+
+def is_of(color, seen):
+    rgb = [int(color[start : start + 2], 16) for start in (1, 3, 5)]
+    return (seen == rgb).all(axis=-1)
+
+
+def assert_box(seen, color, box):
+    """The outermost pixels of a colour are a box's lines, three wide, at 8 times its size."""
+    rows, columns = np.nonzero(is_of(color, seen))
+    found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert np.abs(np.subtract(found, np.multiply(box, 8))).max() <= 2
+
+
+def test_captions_are_taken_as_they_are_and_cut_off_where_the_row_ends(tmp_path, recwarn):
+    masks = {"casm": MASKS[:2]}
+    captions = ["$\\frac{$ \N{HANGUL SYLLABLE HAN}\nof two lines", "long " * 100]
+    picture = drawn(tmp_path / "figure.png", IMAGES[:2], masks, BOXES[:2], captions)
+    assert not recwarn
+    assert picture.shape == (64 + 2 * (256 + 38) + 48, 10 + 5 * (192 + 10), 3)
+    assert (picture[-48 - 38 :, -5:] == 255).all()
 
 
 def test_no_half_written_figure_is_left(tmp_path, monkeypatch):
@@ -108,7 +148,7 @@ def test_no_half_written_figure_is_left(tmp_path, monkeypatch):
 
     monkeypatch.setattr(figures.FigureCanvasAgg, "print_png", fail)
     with pytest.raises(OSError, match="disk full"):
-        figures.figure_2(IMAGES, MASKS, BOXES, path)
+        drawn(path, IMAGES, {"casm": MASKS}, BOXES)
     assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
     assert path.read_bytes() == b"the one before"
 
@@ -118,13 +158,13 @@ def test_no_half_written_figure_is_left(tmp_path, monkeypatch):
     [
         (IMAGES / 255, MASKS, BOXES, r"uint8 \[N, H, W, 3\]; found float64 \[3, 32, 24, 3\]"),
         (IMAGES, MASKS[..., None], BOXES, r"found \[3, 32, 24, 1\]"),
-        (IMAGES, MASKS, BOXES[:2], "found 2 for 3"),
+        (IMAGES, MASKS, BOXES[:2], "found 2 and 3 for 3"),
         (IMAGES[:0], MASKS[:0], [], r"found uint8 \[0, 32, 24, 3\]"),
     ],
 )
-def test_figure_2_says_what_it_takes(tmp_path, images, masks, boxes, message):
+def test_a_figure_says_what_it_takes(tmp_path, images, masks, boxes, message):
     with pytest.raises(ValueError, match=message):
-        figures.figure_2(images, masks, boxes, tmp_path / "figure.png")
+        drawn(tmp_path / "figure.png", images, {"casm": masks}, boxes)
     assert not list(tmp_path.iterdir())
 
 
@@ -157,13 +197,6 @@ def test_a_scored_image_has_both_boxes_on_both_tiles():
     boxes = np.array([[4, 8, 12, 20]])
     png = figures.scored_image(black, np.zeros((32, 24)), boxes, (6, 22, 18, 30))
     picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-    for tile in (picture[:, :192], picture[:, -192:]):
-        for color, expected in (
-            (figures.GROUND_TRUTH_COLOR, [32, 64, 96, 160]),
-            (figures.PREDICTED_COLOR, [48, 176, 144, 240]),
-        ):
-            rgb = [int(color[start : start + 2], 16) for start in (1, 3, 5)]
-            rows, columns = np.nonzero((tile == rgb).all(axis=-1))
-            found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-            # The lines are three pixels wide, half of that outside the box.
-            assert np.abs(np.subtract(found, expected)).max() <= 2
+    for seen in (picture[:, :192], picture[:, -192:]):
+        assert_box(seen, figures.GROUND_TRUTH_COLOR, [4, 8, 12, 20])
+        assert_box(seen, figures.PREDICTED_COLOR, [6, 22, 18, 30])

@@ -119,6 +119,7 @@ def test_a_constant_mask_has_no_box_and_ranks_nothing():
     assert evaluator.compute() == {"PxAP": 0.25}
     precision, recall = evaluator.precision_recall()
     assert precision[:-1].tolist() == [1] * 1000 and recall[:-1].tolist() == [0] * 1000
+    assert np.stack(evaluator.curve()).tolist() == [[1], [0.25]]  # recall and precision, one point
     assert accumulated(PointingGame(), masks, [[[0, 0, 4, 3]]]).compute() == {"pointing_game": 0.25}
 
 
@@ -173,6 +174,14 @@ def test_pxap_by_hand():
     precision, recall = evaluator.precision_recall()
     assert (precision[0], recall[0], precision[-1], recall[-1]) == (1 / 2, 1 / 2, 1 / 2, 1)
     assert (precision[500], recall[500], recall[499]) == (2 / 3, 1, 1 / 2)
+    recall, precision = evaluator.curve()  # without the threshold 0, which takes everything
+    assert set(zip(recall, precision, strict=True)) == {(1 / 2, 1 / 2), (1, 2 / 3)}
+
+
+def test_the_curve_of_pixels_begins_where_a_pixel_is():
+    # Of two images the first has no pixel above 0: half of the second's reach 1, none is right.
+    masks, truths = [[[0.5, 0.5]], [[1.0, 0.2]]], [[[1, 0]], [[0, 1]]]
+    assert set(zip(*accumulated(PxAP(), masks, truths).curve(), strict=True)) == {(0, 0)}
 
 
 def test_pxap_of_perfect_masks_is_not_above_1():

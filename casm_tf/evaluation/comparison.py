@@ -10,6 +10,8 @@ import tensorflow as tf
 from casm_tf import evaluation
 from casm_tf.evaluation import baselines, extremes, localization, method_scores, other_classifiers
 
+_SHOWN = ("casm", "cam", "grad_cam")  # whose masks are shown beside each other
+_PICTURES = 7  # of them, as in the paper's Figure 2
 COMPARED = ("full_image", "centre_box", *baselines.METHODS)
 
 
@@ -74,13 +76,23 @@ class Comparison:
         }
         self.before = evaluation.Accuracy()
         self.seconds = dict.fromkeys(methods, 0.0)
-        self.images, self.examples, self.first = 0, [], None
+        # What `figures.pictures_and_masks` draws, of the first batch.
+        self.first = {"images": (), "masks": {}, "boxes": (), "captions": ()}
+        self.images, self.examples = 0, []
+        self._true_box_areas = []
 
     def accumulate(self, batch):
         """Take in a batch of `input_pipeline.evaluation_batches`."""
+        is_labelled = batch["labels"].numpy() >= 0
         batch = method_scores.Batch.of(batch, self.classify, self.judge)
+        captions = self._captions(batch, is_labelled)
         shown = self.dataset.denormalise(batch.images)
         self.before.accumulate(batch.labels, clean=batch.judged)
+        self._true_box_areas += [
+            localization.share_in_boxes(boxes, shown.shape[1:3])
+            for boxes in batch.boxes
+            if len(boxes)
+        ]
         for name, method in self.methods.items():
             if not self.images:
                 method.masks(batch.images, batch.judged)  # Tracing and compiling do not count.
@@ -94,9 +106,13 @@ class Comparison:
                     *(batch.images, batch.labels, masks, self.dataset),
                 )
             if name == "casm":
-                found = self._examples(batch, shown, masks)
+                found = self._examples(batch, shown, masks, captions)
                 self.examples = extremes.extremes(self.examples + found)
-                self.first = self.first or (shown, masks, batch.boxes)
+            if name in _SHOWN and not self.images:
+                self.first["masks"][name] = masks[:_PICTURES]
+        if not self.images:
+            first = {"images": shown, "boxes": batch.boxes, "captions": captions}
+            self.first |= {key: some[:_PICTURES] for key, some in first.items()}
         self.images += len(shown)
 
     def compute(self):
@@ -111,6 +127,8 @@ class Comparison:
                     for observer, accuracy in self.observed[name].items()
                 }
         results["casm"]["top1_before"] = self.before.compute()["top1"]
+        if self._true_box_areas:
+            results["casm"]["true_box_area"] = float(np.median(self._true_box_areas))
         return results
 
     def curves(self):
@@ -123,13 +141,20 @@ class Comparison:
                 name: (evaluation.THRESHOLDS, scores.max_box_acc.localization_errors())
                 for name, scores in boxed.items()
             },
-            "precision_recall": {
-                name: scores.px_ap.precision_recall()[::-1] for name, scores in masked.items()
-            },
+            "precision_recall": {name: scores.px_ap.curve() for name, scores in masked.items()},
             "perturbation": {name: s.perturbation.curves() for name, s in perturbed.items()},
         }
 
-    def _examples(self, batch, shown, masks):
+    def _captions(self, batch, is_labelled):
+        """What each image is, if that is known, and what it is taken for."""
+        captions = []
+        for label, found, known in zip(batch.labels, batch.classes, is_labelled, strict=True):
+            is_right = known and label == found
+            words = f"classified {'right' if is_right else f'as {self.dataset.labels[found]}'}"
+            captions.append(f"{self.dataset.labels[label]}, {words}" if known else words)
+        return captions
+
+    def _examples(self, batch, shown, masks, captions):
         """The images with a box, each with its scores."""
         examples = []
         for index, boxes in enumerate(batch.boxes):
@@ -142,8 +167,7 @@ class Comparison:
                         mask=mask,
                         boxes=boxes,
                         predicted_box=predicted,
-                        label=self.dataset.labels[batch.labels[index]],
-                        predicted_label=self.dataset.labels[batch.classes[index]],
+                        caption=captions[index],
                         f1=max(localization.continuous_f1(mask, box) for box in boxes),
                         iou=max(ious),
                     )

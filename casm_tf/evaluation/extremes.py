@@ -17,7 +17,7 @@ class Example:
         mask: float [H, W] in [0, 1].
         boxes: integers [M, 4], the true ones, half-open x0, y0, x1, y1 in pixels.
         predicted_box: one like them, or None.
-        label, predicted_label: names of classes.
+        caption: what it is and what it was taken for.
         f1, iou: the best over `boxes`, in [0, 1]; an iou of 0 where no box was predicted.
     """
 
@@ -25,8 +25,7 @@ class Example:
     mask: np.ndarray
     boxes: np.ndarray
     predicted_box: Sequence[int] | None
-    label: str
-    predicted_label: str
+    caption: str
     f1: float
     iou: float
 

@@ -81,6 +81,14 @@ def continuous_f1(mask, box):
     return float(2 * inside / (mean * mask.size + _area(box))) if inside else 0.0
 
 
+def share_in_boxes(boxes, shape):
+    """The share of an image of a shape (H, W) that boxes [N, 4] cover together, in [0, 1]."""
+    covered = np.zeros(shape, bool)
+    for x0, y0, x1, y1 in np.maximum(boxes, 0):
+        covered[y0:y1, x0:x1] = True
+    return float(covered.mean())
+
+
 def _area(box):
     """A box's area in pixels; 0 where it is empty."""
     x0, y0, x1, y1 = box

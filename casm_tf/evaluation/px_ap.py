@@ -49,6 +49,16 @@ class PxAP:
             raise ValueError("PxAP has seen no pixel of an object")
         return np.where(true + false, true / np.maximum(1, true + false), 1.0), true / true[-1]
 
+    def curve(self):
+        """R and P, float [n] each, at the thresholds that some pixel reaches, t falling.
+
+        A threshold of 0, which takes everything, is left out where it is not the only one.
+        """
+        precision, recall = self.precision_recall()
+        reached = self._pixels.sum(axis=0)[::-1].cumsum() > 0
+        reached[-1] = not reached[-2]
+        return recall[reached], precision[reached]
+
     def compute(self):
         """{"PxAP"}, in [0, 1]; ValueError if no true mask had a pixel."""
         precision, recall = self.precision_recall()

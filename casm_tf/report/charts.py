@@ -39,11 +39,12 @@ def legend(styles):
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def curves(curves, styles, x_label, y_label):
+def curves(curves, styles, x_label, y_label, gap=np.inf):
     """Curves {name: (x, y)} in one pair of axes that begin at 0, the first curve on top.
 
     x and y are of one length and not negative; styles as of `line_styles`, for at least these
-    names. Raises ValueError for anything else, NaN and infinity among it.
+    names. Points whose x are more than `gap` pixels apart are not joined, and one that is
+    joined to none is a dot. Raises ValueError for anything else, NaN and infinity among it.
     """
     curves = {name: np.asarray(points, np.float64) for name, points in curves.items()}
     for name, points in curves.items():
@@ -78,13 +79,27 @@ def curves(curves, styles, x_label, y_label):
     )
     for index, (name, points) in reversed(list(enumerate(curves.items()))):
         color, dashes = styles[name]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(*place(*points), strict=True))
-        parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{color}" stroke-linejoin="round" '
-            f'stroke-width="{2 if index else 3}" stroke-dasharray="{dashes}"/>'
-        )
+        for piece in _pieces(np.stack(place(*points), axis=-1).round(1), gap):
+            if len(piece) == 1:
+                ((x, y),) = piece
+                # Those below are larger: dots may lie on each other.
+                parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{4 + index}" fill="{color}"/>')
+                continue
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in piece)
+            parts.append(
+                f'<polyline points="{path}" fill="none" stroke="{color}" stroke-linejoin="round" '
+                f'stroke-width="{2 if index else 3}" stroke-dasharray="{dashes}"/>'
+            )
     ranges = (f"{name} {y.min():.3f} to {y.max():.3f}" for name, (_, y) in curves.items())
     return _svg(_HEIGHT, f"{y_label} against {x_label}: {', '.join(ranges)}.", parts)
+
+
+def _pieces(points, gap):
+    """Points [n, 2] without repetitions, parted where the next x is more than `gap` away."""
+    moves = np.abs(np.diff(points, axis=0))
+    moved = moves.any(axis=1)
+    points = points[np.append(True, moved)]
+    return np.split(points, np.flatnonzero(moves[moved, 0] > gap) + 1)
 
 
 def bars(groups, colors, label):

@@ -1,9 +1,10 @@
-"""Pictures of masks: the paper's Figure 2, a single scored image, and a grid for TensorBoard.
+"""Pictures of masks: a row a picture, a single scored image, and a grid for TensorBoard.
 
 Images are uint8 [H, W, 3]; a binary mask is bool [H, W], True = salient.
 """
 
 import io
+import warnings
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from casm_tf import objectives
 from casm_tf.evaluation.inpainting import inpainted
 from casm_tf.evaluation.localization import binarize, predict_box
 from casm_tf.host import files
+from casm_tf.report.tables import method_title
 from casm_tf.serving.masks import BOX_COLOR, MASK_COLOR, MASK_OPACITY
 
 # The edge makes them visible on white, and the dashes show both where the boxes coincide.
@@ -26,64 +28,67 @@ _EDGE = [withStroke(linewidth=2.6, foreground="black")]
 _GROUND_TRUTH = {"color": GROUND_TRUTH_COLOR, "linewidth": 1.4, "path_effects": _EDGE}
 _PREDICTED = {**_GROUND_TRUTH, "color": PREDICTED_COLOR, "linestyle": (0, (3, 1.5))}
 _TILE_INCHES, _TILE_PIXELS = 1.2, 192  # the pixels are a wish: an image's are enlarged k times
+_LETTER_INCHES = 0.08  # of a caption, on an average
 _TINT = np.float32(ImageColor.getrgb(MASK_COLOR))
 
 
-def figure_2(images, masks, boxes, path, method="volume", alpha=1.0):
-    """Draw the paper's Figure 2 as a PNG: a column an image, seven in the paper.
+def pictures_and_masks(path, images, masks, boxes, captions):
+    """Draw a PNG with a row a picture: what each method finds, and what the first takes out.
 
-    The rows are the original x, masked in (b x), masked out ((1 - b) x), that inpainted, and the
-    mask itself with the ground-truth boxes and the predicted one; b is the binarized mask. A pixel
-    of an image becomes a square of whole pixels. The file is there when it is complete, or not.
+    The columns are the picture with its true boxes and the first mask's, each mask with the true
+    boxes and its own, and by the binarized first mask b the picture masked in (b x), masked out
+    ((1 - b) x) and that inpainted; below each row is its caption. A pixel of an image becomes a
+    square of whole pixels. The file is there when it is complete, or not.
 
     Args:
-        images: uint8 [N, H, W, 3].
-        masks: float [N, H, W] in [0, 1].
-        boxes: N integer arrays [M, 4] of ground-truth boxes x0, y0, x1, y1, half-open, in pixels.
         path: of the PNG.
-        method, alpha: of `localization.binarize`.
+        images: uint8 [N, H, W, 3].
+        masks: {method: float [N, H, W] in [0, 1]}.
+        boxes: N integer arrays [M, 4] of ground-truth boxes x0, y0, x1, y1, half-open, in pixels.
+        captions: N texts; what is too long for a row is cut off.
 
     Raises:
         ValueError: the arguments are not of these shapes, or what `binarize` raises.
     """
-    images, masks = _checked(images, masks)
-    if len(boxes) != len(images):
-        raise ValueError(f"boxes are one array an image; found {len(boxes)} for {len(images)}")
-    binary = np.stack([binarize(mask, method, alpha) for mask in masks])
-    ones = binary[..., None].astype(np.uint8)
-    rows = {
-        "original": images,
-        "masked in": objectives.masked_in(images, ones),
-        "masked out": objectives.masked_out(images, ones),
-        "masked out,\ninpainted": [inpainted(*pair) for pair in zip(images, binary, strict=True)],
-        "mask\nand boxes": np.round(255 * masks)[..., None].astype(np.uint8).repeat(3, axis=-1),
-    }
+    for some in masks.values():
+        images, _ = _checked(images, some)
+    if not len(images) == len(boxes) == len(captions):
+        raise ValueError(
+            "boxes and captions are one for each image; "
+            f"found {len(boxes)} and {len(captions)} for {len(images)}"
+        )
+    masks = {name: np.asarray(some, np.float32) for name, some in masks.items()}
+    first = next(iter(masks.values()))
+    columns = _columns(images, masks, first)
     scale = max(1, round(_TILE_PIXELS / images.shape[2]))
-    tiles = np.stack(list(rows.values())).repeat(scale, axis=2).repeat(scale, axis=3)
+    tiles = np.stack(list(columns.values()), axis=1).repeat(scale, axis=2).repeat(scale, axis=3)
     height, width = tiles.shape[2:4]
     dpi = round(width / _TILE_INCHES)
-    gap, labels, legend = (round(inches * dpi) for inches in (0.06, 0.9, 0.3))
-    picture = _mosaic(tiles, gap)
-    picture = np.pad(picture, ((gap, legend), (labels, 0), (0, 0)), constant_values=255)
+    gap, head, below, legend = (round(inches * dpi) for inches in (0.06, 0.4, 0.24, 0.3))
+    picture = _mosaic(tiles, gap, below)
+    picture = np.pad(picture, ((head, legend), (gap, 0), (0, 0)), constant_values=255)
 
     figure, axes = _canvas(picture, dpi)
-    tops = [gap + row * (height + gap) for row in range(len(rows))]
-    for top, label in zip(tops, rows, strict=True):
-        axes.text(labels - gap, top + height / 2, label, fontsize=9, ha="right", va="center")
-    for column, (mask, true_boxes) in enumerate(zip(masks, boxes, strict=True)):
-        corner = np.array([labels + column * (width + gap), tops[-1]])
-        _draw_boxes(axes, true_boxes, predict_box(mask, method, alpha), corner, scale, mask.shape)
-    axes.legend(
-        handles=[Line2D([], [], **_GROUND_TRUTH), Line2D([], [], **_PREDICTED)],
-        labels=["ground truth", "predicted"],
-        loc="lower right",
-        ncols=2,
-        frameon=False,
-        fontsize=8,
-        borderaxespad=0.2,
-        columnspacing=1.2,
-    )
-    with files.replacing(path) as unfinished:
+    for column, title in enumerate(columns):
+        middle = gap + column * (width + gap) + width / 2
+        axes.text(middle, head - gap / 2, title, fontsize=8, ha="center", va="bottom")
+    longest = int(picture.shape[1] / dpi / _LETTER_INCHES)
+    for row, (true_boxes, caption) in enumerate(zip(boxes, captions, strict=True)):
+        corner = np.array([gap, head + row * (height + below)])
+        for column, mask in enumerate([first[row], *(some[row] for some in masks.values())]):
+            place = corner + np.array([column * (width + gap), 0])
+            _draw_boxes(axes, true_boxes, predict_box(mask), place, scale, mask.shape)
+        caption = " ".join(caption.split())
+        if len(caption) > longest:
+            caption = caption[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        middle = corner[1] + height + below / 2
+        axes.text(
+            *(gap, middle, caption), fontsize=8, ha="left", va="center_baseline", parse_math=False
+        )
+    _draw_legend(axes, any(len(some) for some in boxes))
+    # Of letters that Matplotlib's typeface lacks it warns and draws a box.
+    with files.replacing(path) as unfinished, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
         FigureCanvasAgg(figure).print_png(unfinished)
 
 
@@ -101,7 +106,7 @@ def scored_image(image, mask, boxes, predicted_box):
     width = tiles.shape[2]
     dpi = round(width / _TILE_INCHES)
     gap = round(0.04 * dpi)
-    figure, axes = _canvas(_mosaic(tiles[None], gap)[:-gap, :-gap], dpi)
+    figure, axes = _canvas(_mosaic(tiles[None], gap, gap)[:-gap, :-gap], dpi)
     for left in (0, width + gap):
         _draw_boxes(axes, boxes, predicted_box, np.array([left, 0]), scale, masks.shape[1:])
     png = io.BytesIO()
@@ -120,7 +125,7 @@ def mask_grid(images, masks, columns=8):
     columns = min(columns, len(tiles))
     missing = -len(tiles) % columns
     tiles = np.pad(tiles, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=255)
-    return _mosaic(tiles.reshape(-1, columns, *tiles.shape[1:]), gap=2)
+    return _mosaic(tiles.reshape(-1, columns, *tiles.shape[1:]), 2, 2)
 
 
 def _overlaid(images, masks):
@@ -128,6 +133,40 @@ def _overlaid(images, masks):
     grey = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images])
     weight = MASK_OPACITY * masks[..., None]
     return np.round((1 - weight) * grey[..., None] + weight * _TINT).astype(np.uint8)
+
+
+def _columns(images, masks, first):
+    """{title: uint8 [N, H, W, 3]}; `first` are the masks by which pictures are taken apart."""
+    binary = np.stack([binarize(mask) for mask in first])
+    ones = binary[..., None].astype(np.uint8)
+    grey = {
+        method_title(name): np.round(255 * some)[..., None].astype(np.uint8).repeat(3, axis=-1)
+        for name, some in masks.items()
+    }
+    return {
+        "picture": images,
+        **{f"mask of\n{title}": some for title, some in grey.items()},
+        "masked in": objectives.masked_in(images, ones),
+        "masked out": objectives.masked_out(images, ones),
+        "masked out,\ninpainted": np.stack(
+            [inpainted(*pair) for pair in zip(images, binary, strict=True)]
+        ),
+    }
+
+
+def _draw_legend(axes, has_true_boxes):
+    lines = {"true box": _GROUND_TRUTH} if has_true_boxes else {}
+    lines |= {"box found by the mask": _PREDICTED}
+    axes.legend(
+        handles=[Line2D([], [], **style) for style in lines.values()],
+        labels=list(lines),
+        loc="lower right",
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+        borderaxespad=0.2,
+        columnspacing=1.2,
+    )
 
 
 def _canvas(picture, dpi):
@@ -140,11 +179,11 @@ def _canvas(picture, dpi):
     return figure, axes
 
 
-def _mosaic(tiles, gap):
-    """Tiles [rows, columns, H, W, 3] as one picture; below and right of each a white gap."""
+def _mosaic(tiles, gap, below):
+    """Tiles [rows, columns, H, W, 3] as one picture, white gaps right of each and below it."""
     rows, columns, height, width, _ = tiles.shape
-    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
-    return tiles.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap), 3)
+    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, below), (0, gap), (0, 0)), constant_values=255)
+    return tiles.swapaxes(1, 2).reshape(rows * (height + below), columns * (width + gap), 3)
 
 
 def _draw_boxes(axes, boxes, predicted_box, corner, scale, shape):

@@ -4,11 +4,10 @@ import base64
 import pathlib
 from html import escape
 
-import numpy as np
-
 from casm_tf.evaluation.extremes import extremes
 from casm_tf.host import files
-from casm_tf.report import charts, figures, tables
+from casm_tf.report import chart_sections, charts, figures, tables
+from casm_tf.report.chart_sections import section
 from casm_tf.report.tables import method_title
 
 _PAGE = """<!doctype html>
@@ -23,7 +22,7 @@ _PAGE = """<!doctype html>
 <body>
 <header>
 <h1>{title}</h1>
-<p class="quiet">{scored}</p>
+<p>{lead}</p>
 </header>
 <main>
 {sections}
@@ -31,32 +30,62 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-_HEADLINES = {
-    "LE": "Localization error: the share of images whose box misses the object, with an IoU of at "
-    "most 0.5. Lower is better.",
-    "F1": "How well the mask and the true box cover each other, from 0 to 1. Higher is better.",
-    "PxAP": "How well the mask ranks the object's pixels above all others, from 0 to 1. Higher is "
-    "better.",
-    "OM": "The share of images whose box misses the object or whose class is wrong. Lower is "
-    "better.",
+# {measure: its head on a card, what it says}
+_CARDS = {
+    "LE": (
+        "LE",
+        "Localization error: the share of pictures where the box that the mask gives misses the "
+        "object, with an IoU of at most 0.5. Lower is better.",
+    ),
+    "F1": (
+        "F1",
+        "How well the mask and the true box cover each other, from 0 to 1. Higher is better.",
+    ),
+    "PxAP": (
+        "PxAP",
+        "How well the mask ranks the object's pixels above all others, from 0 to 1. Higher is "
+        "better.",
+    ),
+    "OM": (
+        "OM",
+        "The share of pictures where the box misses the object or the class is wrong. Lower is "
+        "better.",
+    ),
+    "top1_masked_in": (
+        "accuracy masked in",
+        "The share of pictures that the classifier is right on when it sees no more than what the "
+        "mask keeps. Higher is better.",
+    ),
+    "top1_masked_out": (
+        "accuracy masked out",
+        "The same where it sees what the mask leaves. Lower is better.",
+    ),
 }
-_BARS = {
-    "original": ("top1", charts.GREY),
-    "masked in": ("top1_masked_in", charts.BLUE),
-    "masked out": ("top1_masked_out", charts.VERMILION),
-    "masked out, inpainted": ("top1_inpainted", charts.PURPLE),
+_RANKING = (
+    "<p>The best value of a column is bold on a tint. The arrow says which way is better; a column "
+    "without one is not ranked. A trivial mask, say of the full image, may win a single column: "
+    "read them together.</p>"
+)
+_PROTOCOLS = {
+    "squash": "all is seen, made square",
+    "centre_crop": "the square in its middle is seen",
+}
+_STANDINGS = {
+    "ahead": "Ahead of all others",
+    "level": "Level with the best other",
+    "behind": "Behind",
 }
 
 
 def write_report(
     path,
-    title,
     results,
     *,
     dataset,
     split,
     images,
     figure=None,
+    captions=(),
     threshold_curves=None,
     precision_recall=None,
     perturbation=None,
@@ -68,12 +97,11 @@ def write_report(
 
     Args:
         path: of the file.
-        title: of the page.
         results: evaluation.json's: {"protocol": str, "casm": {measure: number}, method: ...};
             what is text is no method.
-        dataset, split: names of what was scored.
-        images: how many there were.
-        figure: the paper's Figure 2, a PNG: its bytes or its path.
+        dataset, split, images: names of what was scored and how many there were, for the title.
+        figure: of `figures.pictures_and_masks`, a PNG: its bytes or its path.
+        captions: of the figure's rows.
         threshold_curves: {method: (thresholds, LE)}, of masks stretched to [0, 1].
         precision_recall: {method: (recall, precision)}, of pixels.
         perturbation: {method: {"insertion": [n + 1], "deletion": [n + 1]}}, mean probabilities of
@@ -91,128 +119,109 @@ def write_report(
     if "casm" not in methods:
         raise ValueError(f"results have a method 'casm'; found {', '.join(methods) or 'none'}")
     tables.check_finite(methods)
+    curves = (threshold_curves or {}, precision_recall or {}, perturbation or {})
     sections = [
-        _headlines(methods),
-        _section(
-            "All methods",
-            "<p>The best value of a column is bold on a tint. The arrow says which way is better; "
-            "a column without one is not ranked. A trivial mask, say of the whole image, may win a "
-            "single column: read them together.</p>",
-            tables.tables(methods),
-        ),
-        _figure(figure),
-        _curves(methods, threshold_curves or {}, precision_recall or {}, perturbation or {}),
-        _bars(classifiers or {}),
+        _short(methods),
+        _figure(figure, captions),
+        section("All methods", _RANKING, tables.explanations(methods), tables.tables(methods)),
+        chart_sections.curves(methods, *curves),
+        chart_sections.bars(classifiers or {}),
         _examples(extremes(examples)),
         _made(made or {}),
     ]
-    protocol = f", protocol {results['protocol']}" if "protocol" in results else ""
-    _write(path, title, f"{images:,} images of {dataset}, split {split}{protocol}", sections)
+    pictures = f"{images:,} picture{'' if images == 1 else 's'}"
+    title = f"Masks of {dataset}, split {split}: {pictures}"
+    _write(path, title, _lead(methods["casm"], results.get("protocol")), sections)
 
 
-def _write(path, title, scored, sections):
+def _write(path, title, lead, sections):
     page = _PAGE.format(
         title=escape(title),
         style=pathlib.Path(__file__).with_suffix(".css").read_text(encoding="utf-8"),
-        scored=escape(scored),
+        lead=escape(lead),
         sections="\n".join(filter(None, sections)),
     )
     with files.replacing(path) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
 
 
-def _section(title, *parts):
-    return f"<section>\n<h2>{title}</h2>\n" + "\n".join(parts) + "\n</section>"
+def _lead(casm, protocol):
+    """What is compared here, of what."""
+    sentences = [
+        "A mask marks the pixels by which a classifier can recognise what is in a picture. Here "
+        "CASM's masks are compared with those of other methods, on the same pictures and by the "
+        "same measures."
+    ]
+    if protocol:
+        kind = protocol.partition(",")[0]
+        seen = _PROTOCOLS.get(kind, "the part of its protocol is seen")
+        sentences.append(f"Of each picture {seen} (protocol {protocol}).")
+    if "true_box_area" in casm:
+        sentences.append(f"True boxes cover {casm['true_box_area']:.0%} of a picture (median).")
+    elif "LE" not in casm:
+        sentences.append(
+            "The pictures have no boxes: nothing here tells whether a mask finds the object."
+        )
+    if "top1" in casm and "top1_before" in casm:
+        sentences.append(
+            f"CASM's classifier is right on {casm['top1']:.3f} of the pictures, and was on "
+            f"{casm['top1_before']:.3f} before it saw masks."
+        )
+    return " ".join(sentences)
 
 
-def _headlines(methods):
-    """The three numbers that matter, of CASM, each beside that of a box in the centre."""
-    casm, centre = methods["casm"], methods.get("centre_box", {})
+def _short(methods):
+    """The three numbers that matter, of CASM, and what it is ahead and behind in."""
+    casm = methods["casm"]
     keys = [key for key in ("LE", "F1", "PxAP" if "PxAP" in casm else "OM") if key in casm]
-    numbers = ""
+    keys = keys or [key for key in ("top1_masked_in", "top1_masked_out") if key in casm]
+    standings = tables.standings(methods)
+    others = {key: name for standing in standings.values() for key, name in standing.items()}
+    cards = ""
     for key in keys:
-        numbers += f'<div><h3>{key}</h3><p class="number">{casm[key]:.3f}</p>'
-        numbers += f"<p>{_HEADLINES[key]}</p>"
-        if key in centre:
-            numbers += f'<p class="quiet">A box in the centre: {centre[key]:.3f}</p>'
-        numbers += "</div>"
-    return numbers and _section("CASM in short", f'<div class="numbers">{numbers}</div>')
+        head, meaning = _CARDS[key]
+        cards += f'<div><h3>{head}</h3><p class="number">{tables.number(key, casm[key])}</p>'
+        cards += f"<p>{meaning}</p>"
+        for words, name in (("The best other", others.get(key)), ("A trivial one", "centre_box")):
+            if key in methods.get(name, {}) and (words, name) != ("A trivial one", others.get(key)):
+                value = f"{method_title(name)} {tables.number(key, methods[name][key])}"
+                cards += f'<p class="quiet">{words}: {escape(value)}</p>'
+        cards += "</div>"
+    items = ""
+    for standing, found in standings.items():
+        if found:
+            values = (
+                f"{tables.RANKED[key].title} ({tables.number(key, casm[key])}; "
+                f"{method_title(name)} {tables.number(key, methods[name][key])})"
+                for key, name in found.items()
+            )
+            count = f"{len(found)} of {len(others)} measures" if not items else len(found)
+            items += (
+                f"<li><b>{_STANDINGS[standing]}</b> in {count}: {escape(', '.join(values))}.</li>"
+            )
+    if items:
+        items = f"<p>In brackets CASM's value, then the best other's.</p><ul>{items}</ul>"
+    return cards and section("CASM in short", f'<div class="numbers">{cards}</div>{items}')
 
 
-def _figure(figure):
+def _figure(figure, captions):
     if figure is None:
         return ""
     png = figure if isinstance(figure, bytes) else pathlib.Path(figure).read_bytes()
     if not png.startswith(b"\x89PNG"):
         raise ValueError("the figure is a PNG; found another kind of file")
-    alt = "Images, a column each: original, masked in, masked out, inpainted, mask with boxes"
-    return _section(
-        "What the masks keep and take away",
-        '<div class="scroll" role="region" tabindex="0" aria-label="Figure 2 of the paper">'
+    alt = "Pictures, a row each: with boxes, the masks of several methods, what CASM's takes away"
+    # Again, as the picture's typeface lacks many letters.
+    rows = f'<p class="quiet">The rows: {escape("; ".join(captions))}.</p>' if captions else ""
+    return section(
+        "Some pictures and their masks",
+        "<p>A row a picture. From left to right: the picture with its true boxes, if it has any, "
+        "and the box that CASM's mask gives; the mask of each method, white where a pixel counts, "
+        "with the box that it gives; what CASM's mask, cut to yes or no, keeps of the picture; "
+        "what it takes away; and that place filled from around it.</p>",
+        '<div class="scroll" role="region" tabindex="0" aria-label="Pictures and their masks">'
         f"{_image(png, alt, 'wide')}</div>",
-        '<p class="quiet">Figure 2 of the paper. From top to bottom: the image, what the mask '
-        "keeps, what it takes away, that place inpainted, and the mask with its boxes.</p>",
-    )
-
-
-def _curves(methods, threshold_curves, precision_recall, perturbation):
-    """A section for each kind of curve that there is, beside each other where there is room."""
-    kinds = {
-        "Localization error by threshold": (
-            threshold_curves,
-            "threshold of the mask, stretched to 0 to 1",
-            "LE (lower is better)",
-        ),
-        "Precision and recall of pixels": (
-            precision_recall,
-            "recall",
-            "precision (up and right is better)",
-        ),
-    }
-    for key, change, better in (
-        ("insertion", "put in, most salient first", "higher"),
-        ("deletion", "taken out, most salient first", "lower"),
-    ):
-        given = {name: arrays[key] for name, arrays in perturbation.items() if key in arrays}
-        kinds[key.capitalize()] = (
-            {name: (np.linspace(0, 1, len(curve)), curve) for name, curve in given.items()},
-            f"share of pixels {change}",
-            f"probability of the class ({better} is better)",
-        )
-    # A method has one colour in all charts.
-    names = dict.fromkeys(name for curves, *_ in kinds.values() for name in curves)
-    ordered = [name for name in methods if name in names]
-    ordered += [name for name in names if name not in methods]
-    styles = charts.line_styles(map(method_title, ordered))
-    sections = []
-    for title, (curves, *labels) in kinds.items():
-        if curves:
-            curves = {method_title(name): curves[name] for name in ordered if name in curves}
-            shown = {name: styles[name] for name in curves}
-            chart = charts.curves(curves, styles, *labels)
-            sections.append(_section(title, charts.legend(shown), chart))
-    return sections and f'<div class="charts">{"".join(sections)}</div>'
-
-
-def _bars(classifiers):
-    """The paper's Figure 3, a chart for each method."""
-    colors = {series: color for series, (_, color) in _BARS.items()}
-    parts = []
-    for method, groups in classifiers.items():
-        groups = {
-            name: {series: values[key] for series, (key, _) in _BARS.items() if key in values}
-            for name, values in groups.items()
-        }
-        method = method_title(method)
-        chart = charts.bars(groups, colors, f"Accuracy with the masks of {method}")
-        parts.append(f"<div><h3>{escape(method)}</h3>{chart}</div>")
-    return parts and _section(
-        "What classifiers still recognize",
-        "<p>Figure 3 of the paper: accuracy from 0 to 1 on the same images under each method's "
-        "masks. A good mask keeps what is needed (masked in: higher is better) and leaves nothing "
-        "that helps (masked out and inpainted: lower is better).</p>",
-        charts.legend({series: (color, "none") for series, color in colors.items()}),
-        f'<div class="charts">{"".join(parts)}</div>',
+        rows,
     )
 
 
@@ -226,14 +235,15 @@ def _examples(ordered):
         if part:
             parts.append(f'<h3>{title}</h3><div class="examples">{"".join(map(_example, part))}')
             parts.append("</div>")
-    return _section(
+    return section(
         "Best and worst images",
-        "<p>By the IoU of the predicted box with the true one, then by F1. On the right of each "
-        "image is its mask, in orange.</p>",
+        "<p>CASM's, by the IoU of the box that the mask gives with the true one (how far the two "
+        "cover each other; 1 is best, 0 is worst), then by F1. On the right of each picture is "
+        "its mask, in orange.</p>",
         charts.legend(
             {
                 "true box": (figures.GROUND_TRUTH_COLOR, "none"),
-                "predicted box": (figures.PREDICTED_COLOR, "6 3"),
+                "box found by the mask": (figures.PREDICTED_COLOR, "6 3"),
             }
         ),
         *parts,
@@ -241,16 +251,14 @@ def _examples(ordered):
 
 
 def _example(example):
-    right = example.label == example.predicted_label
-    classified = "right" if right else f"as {example.predicted_label}"
-    words = f"{example.label}, classified {classified}"
     scores = f"IoU {example.iou:.3f}, F1 {example.f1:.3f}"
     if example.predicted_box is None:
         scores += ", no box"
     png = figures.scored_image(example.image, example.mask, example.boxes, example.predicted_box)
-    alt = f"Image of class {words}, and its mask; {scores}"
+    alt = f"A picture and its mask: {example.caption}; {scores}"
     return (
-        f"<figure>{_image(png, alt)}<figcaption>{escape(words)}<br>{scores}</figcaption></figure>"
+        f"<figure>{_image(png, alt)}<figcaption>{escape(example.caption)}<br>{scores}</figcaption>"
+        "</figure>"
     )
 
 
@@ -261,7 +269,7 @@ def _made(made):
         + "</dd>"
         for term, text in made.items()
     )
-    return made and _section("How this was made", f"<dl>{terms}</dl>")
+    return made and section("How this was made", f"<dl>{terms}</dl>")
 
 
 def _image(png, alt, kind=""):

@@ -47,7 +47,7 @@ MEASURES = {
             "pointing game", "higher", "share of images whose most salient pixel is in a true box"
         ),
     },
-    "Perturbation": {
+    "Worth to the classifier": {
         "saliency_metric": Measure(
             "saliency metric",
             "lower",
@@ -61,14 +61,13 @@ MEASURES = {
         ),
     },
     "Accuracy": {
-        "top1_before": Measure("before alternation", "", f"{_ACCURACY}, before it saw masks"),
-        "top1": Measure("original", "", _ACCURACY),
+        "top1": Measure("whole picture", "", _ACCURACY),
         "top1_masked_in": Measure("masked in", "higher", "... when only the salient is left"),
         "top1_masked_out": Measure("masked out", "lower", "... when the salient is taken away"),
         "top1_inpainted": Measure("inpainted", "lower", "... and the place is filled"),
     },
     "Mask statistics": {
-        "mask_mean": Measure("mean", "", "share of an image that is salient"),
+        "mask_mean": Measure("size", "", "share of an image that is salient; mean"),
         "mask_std": Measure("deviation", "", "standard deviation of that share between images"),
         "mask_entropy": Measure("entropy", "", "mean of -m log2 m in bits; 0 where all is 0 or 1"),
         "mask_tv": Measure("total variation", "", "mean squared difference between neighbours"),
@@ -79,12 +78,37 @@ MEASURES = {
         "seconds_per_image": Measure("milliseconds", "", "time a mask takes on this machine"),
     },
 }
+# {method: its title, what it is}
+_METHODS = {
+    "casm": ("CASM", "the trained model's own masks: one pass, and no class is asked for"),
+    "full_image": ("full image", "every pixel counts"),
+    "centre_box": ("centre box", "a box in the middle, of half the picture's area"),
+    "cam": (
+        "CAM",
+        "where the last map of the classifier, as it was before it saw masks, speaks for a class",
+    ),
+    "grad_cam": ("Grad-CAM", "the positive part of CAM, found by gradients"),
+    "gradient": ("gradient", "where a pixel's change would change the class's score most"),
+    "smooth_gradient": ("SmoothGrad", "the gradient's mean over noisy copies of the picture"),
+}
+RANKED = {
+    key: measure for group in MEASURES.values() for key, measure in group.items() if measure.better
+}
 _ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "": ""}
 
 
 def method_title(name):
     """A method's key of evaluation.json for people."""
-    return "CASM" if name == "casm" else name.replace("_", " ")
+    return _METHODS[name][0] if name in _METHODS else name
+
+
+def explanations(methods):
+    """What each of the methods is, folded away."""
+    terms = "".join(
+        f"<dt>{escape(title)}</dt><dd>{meaning}</dd>"
+        for title, meaning in (_METHODS.get(name, (name, "another run")) for name in methods)
+    )
+    return f"<details><summary>What the methods are</summary><dl>{terms}</dl></details>"
 
 
 def check_finite(methods):
@@ -104,6 +128,7 @@ def tables(methods):
     of their own. The best values of a column are marked where one way is better and methods differ.
     """
     known = {key for group in MEASURES.values() for key in group}
+    known |= {"true_box_area", "top1_before"}  # of the data and the run, no method's
     keys = dict.fromkeys(key for values in methods.values() for key in values)
     others = {key: Measure(key, "", "") for key in keys if key not in known}
     parts = []
@@ -114,13 +139,48 @@ def tables(methods):
     return "".join(parts)
 
 
+def best(key, methods):
+    """The methods {method: {measure: number}} with the best value of a measure, a set.
+
+    What is printed alike is alike. None is the best where one way is not better than the other, or
+    where all are alike.
+    """
+    values = {name: values[key] for name, values in methods.items() if key in values}
+    printed = {name: number(key, value) for name, value in values.items()}
+    if key not in RANKED or len(set(printed.values())) < 2:
+        return set()
+    choose = min if RANKED[key].better == "lower" else max
+    leader = printed[choose(values, key=values.get)]
+    return {name for name, text in printed.items() if text == leader}
+
+
+def standings(methods):
+    """How "casm" does among methods: {"ahead" | "level" | "behind": {measure: the best other}}.
+
+    The measures are those that are ranked and that others have too.
+    """
+    found = {"ahead": {}, "level": {}, "behind": {}}
+    for key, measure in RANKED.items():
+        values = {name: values[key] for name, values in methods.items() if key in values}
+        if "casm" in values and len(values) > 1:
+            casm = values.pop("casm")
+            choose = min if measure.better == "lower" else max
+            other = choose(values, key=values.get)
+            if number(key, values[other]) == number(key, casm):
+                found["level"][key] = other
+            else:
+                is_ahead = choose(casm, values[other]) == casm
+                found["ahead" if is_ahead else "behind"][key] = other
+    return found
+
+
 def _table(caption, measures, methods):
     methods = {name: values for name, values in methods.items() if measures.keys() & values.keys()}
     head = "".join(
         f'<th scope="col">{escape(measure.title)}{_direction(measure.better)}</th>'
         for measure in measures.values()
     )
-    columns = [_column(key, measure, methods) for key, measure in measures.items()]
+    columns = [_column(key, methods) for key in measures]
     rows = "".join(
         f'<tr><th scope="row">{escape(method_title(name))}</th>{"".join(cells)}</tr>'
         for name, *cells in zip(methods, *columns, strict=True)
@@ -139,29 +199,24 @@ def _table(caption, measures, methods):
     )
 
 
-def _column(key, measure, methods):
+def _column(key, methods):
     """The cells of a column, the best ones marked."""
-    numbers = {name: _number(key, values[key]) for name, values in methods.items() if key in values}
-    best = set()
-    if measure.better and len(set(numbers.values())) > 1:
-        choose = min if measure.better == "lower" else max
-        # What is printed alike is alike.
-        best = {numbers[choose(numbers, key=lambda name: methods[name][key])]}
-    for name in methods:
-        number = numbers.get(name, "\N{EN DASH}")
-        if number in best:
-            yield f'<td class="best">{number}<span class="unseen"> best</span></td>'
+    leaders = best(key, methods)
+    for name, values in methods.items():
+        text = number(key, values[key]) if key in values else "\N{EN DASH}"
+        if name in leaders:
+            yield f'<td class="best">{text}<span class="unseen"> best</span></td>'
         else:
-            yield f"<td>{number}</td>"
+            yield f"<td>{text}</td>"
 
 
-def _number(key, value):
-    """Three decimals, or of costs three significant digits."""
+def number(key, value):
+    """A measure's value as it is printed: three decimals, or of costs three significant digits."""
     if key == "seconds_per_image":
         value *= 1000
     if key in MEASURES["Cost"]:
         return np.format_float_positional(value, 3, unique=False, fractional=False, trim="-")
-    return f"{value:.3f}"
+    return f"{value:z.3f}"  # z: no minus zero
 
 
 def _direction(better):

@@ -1,5 +1,7 @@
 """What the evaluator says on the terminal."""
 
+from casm_tf.report import tables
+
 _COLUMNS = {
     "LE": "LE",
     "LE_mean_rule": "LE (mean)",
@@ -14,24 +16,55 @@ _COLUMNS = {
     "mask_entropy": "entropy",
     "mask_tv": "TV",
 }
+_STANDINGS = {
+    "ahead": "casm is ahead of all others in",
+    "level": "level with the best other in",
+    "behind": "behind in",
+}
 
 
 def text(results):
-    """The table of `Comparison.compute`'s results, and who is ahead, for a terminal."""
-    rows = {name: values for name, values in results.items() if isinstance(values, dict)}
-    columns = {key: title for key, title in _COLUMNS.items() if key in results["casm"]}
-    lines = ["", f"{'':16}" + "".join(f"{title:>10}" for title in columns.values())]
-    for name, values in rows.items():
-        lines.append(f"{name:16}" + "".join(f"{values[key]:10.3f}" for key in columns))
-    casm = results["casm"]
+    """The table of `Comparison.compute`'s results, and what CASM wins and loses, for a terminal."""
+    methods = {name: values for name, values in results.items() if isinstance(values, dict)}
+    casm = methods["casm"]
+    columns = {key: title for key, title in _COLUMNS.items() if key in casm}
+    width = max(15, *map(len, methods))
+    lines = ["", " " * width + "".join(f"{title:>10} " for title in columns.values())]
+    best = {key: tables.best(key, methods) for key in columns}
+    for name, values in methods.items():
+        cells = (
+            f"{tables.number(key, values[key]):>10}{'*' if name in best[key] else ' '}"
+            for key in columns
+        )
+        lines.append(f"{name:{width}}" + "".join(cells))
+    if any(best.values()):
+        lines.append("* the best of its column")
     lines += ["", f"top-1 {casm['top1']:.3f}, before the alternation {casm['top1_before']:.3f}"]
-    for key, best in [("LE", min), ("F1", max), ("PxAP", max)]:
-        if key in casm:
-            values = {name: found[key] for name, found in rows.items()}
-            leader = best(values, key=values.get)
-            ahead = values[leader] == casm[key]
-            rest = (
-                "ahead of every other row" if ahead else f"{leader} is ahead: {values[leader]:.3f}"
+    if "true_box_area" in casm:
+        lines.append(f"true boxes cover {casm['true_box_area']:.0%} of a picture (median)")
+    return "\n".join(line.rstrip() for line in [*lines, *_standings(methods)])
+
+
+def _standings(methods):
+    """What CASM is ahead in and what it is not, a line a measure."""
+    standings = tables.standings(methods)
+    measures = [key for keys in standings.values() for key in keys]
+    if not measures:
+        return
+    titles = {key: tables.RANKED[key].title for key in measures}
+    others = {
+        key: f"{name} {tables.number(key, methods[name][key])}"
+        for keys in standings.values()
+        for key, name in keys.items()
+    }
+    first, second = (max(map(len, words.values())) for words in (titles, others))
+    for standing, keys in standings.items():
+        if keys:
+            yield f"{_STANDINGS[standing]} {len(keys)} of {len(measures)} measures:"
+        for key in keys:
+            casm = tables.number(key, methods["casm"][key])
+            yield (
+                f"  {titles[key]:{first}}  {casm:>6}  {others[key]:{second}}  "
+                f"{tables.RANKED[key].better} is better"
             )
-            lines.append(f"{key:5}{casm[key]:.3f}  {rest}")
-    return "\n".join(lines)
+    yield "A trivial mask, such as full_image, may win a single measure: read them together."

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 import casm_tf
+from casm_tf import objectives
 from casm_tf.data import input_pipeline
 from casm_tf.host import files
 
@@ -140,3 +141,39 @@ def model_of(directory):
             f"the run in {directory} is not finished; the same train command resumes it"
         )
     return path
+
+
+def data_name(settings):
+    """What the data of a run's flags {name: value} are called: pictures by their folder."""
+    name, folder = settings["dataset"], settings.get("image_dir")
+    if name != "image_folder" or folder is None:
+        return name
+    return f"{pathlib.Path(folder).absolute().name} ({name})"
+
+
+def trained_by(run):
+    """How a run (of `read`) was trained, in a line; what its flags left open is as it was taken."""
+    settings = run["flags"]
+    words = [f"{name} {settings[name]}" for name in ("thinning", "score", "classifier", "seed")]
+    size = settings["lambda_size"]
+    if size is None:
+        classes = len(run["labels"])
+        size = objectives.original_lambda(settings["score"], settings["thinning"], classes)
+    words.append(f"lambda_size {size:.4g}")
+    if settings.get("first_lambda_steps"):
+        first, steps = settings["first_lambda_size"], settings["first_lambda_steps"]
+        words[-1] += f" ({first:.4g} for the first {steps} steps)"
+    length = "epochs" if settings["steps"] is None else "steps"
+    return ", ".join([*words, f"{length} {settings[length]}"])
+
+
+def names(paths, taken):
+    """{name: path} of runs: their folders' names, or paths where a name would not tell enough.
+
+    That is where it is a number, as a pipeline's executions have, or another run's or in `taken`.
+    """
+    folders = [pathlib.Path(path).name for path in paths]
+    return {
+        path if name.isdigit() or name in taken or folders.count(name) > 1 else name: path
+        for name, path in zip(folders, paths, strict=True)
+    }

@@ -1,0 +1,73 @@
+"""What an evaluation keeps beside the scores: how large the objects are, what is shown of them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from casm_tf.data.datasets import Dataset
+from casm_tf.evaluation.comparison import Comparison, Method
+from casm_tf.evaluation.localization import share_in_boxes
+
+DATASET = Dataset(None, 8, ("cat", "dog"), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def model():
+    """A dog is what is light; the mask is of 0.5 everywhere."""
+    images = keras.Input((8, 8, 3))
+    light = keras.ops.mean(images, axis=(1, 2))[:, :1]
+    outputs = {"logits": keras.ops.concatenate([-light, light], axis=1)}
+    return keras.Model(images, {**outputs, "mask": keras.ops.ones_like(images[..., :1]) / 2})
+
+
+def batch(labels, boxes, light=1.0):
+    """Pictures, all the same, with at most two boxes each."""
+    padded = np.zeros((len(boxes), 2, 4), np.int64)
+    for row, some in zip(padded, boxes, strict=True):
+        row[: len(some)] = np.reshape(some, (-1, 4))
+    return {
+        "images": tf.fill((len(boxes), 8, 8, 3), light),
+        "labels": tf.constant(labels),
+        "boxes": tf.constant(padded),
+        "box_counts": tf.constant([len(some) for some in boxes]),
+    }
+
+
+def compared(*batches):
+    both = model()
+    methods = {name: Method.of_model(both) for name in ("casm", "grad_cam", "other")}
+    comparison = Comparison(DATASET, methods, both, both, {})
+    for some in batches:
+        comparison.accumulate(some)
+    return comparison
+
+
+def test_a_share_in_boxes_counts_what_lies_in_two_once_and_what_is_outside_not_at_all():
+    assert share_in_boxes(np.array([[0, 0, 4, 8], [2, 0, 6, 8]]), (8, 8)) == 0.75
+    assert share_in_boxes(np.array([[-5, -5, 4, 2], [-9, 3, -1, 5]]), (8, 8)) == 8 / 64
+    assert share_in_boxes(np.zeros((0, 4), int), (8, 8)) == 0
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_how_large_the_true_boxes_are_is_among_the_scores():
+    half, quarter, none = [[0, 0, 8, 4]], [[0, 0, 4, 4]], []
+    comparison = compared(batch([0, 0], [half, none]), batch([0, 0], [quarter, [*quarter, *half]]))
+    results = comparison.compute()
+    assert results["casm"]["true_box_area"] == 0.5
+    assert "true_box_area" not in results["other"]
+    assert "true_box_area" not in compared(batch([0], [none])).compute()["casm"]
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_pictures_are_shown_by_their_classes_with_the_maps_that_are_compared():
+    box = [[0, 0, 4, 4]]
+    comparison = compared(batch([1, 0, -1], [box, [], box]), batch([1], [box]))
+    captions = ["dog, classified right", "cat, classified as dog", "classified as dog"]
+    assert comparison.first["captions"] == captions
+    assert list(comparison.first["masks"]) == ["casm", "grad_cam"]  # not "other"
+    assert [len(part) for part in comparison.first["masks"].values()] == [3, 3]
+    assert [len(boxes) for boxes in comparison.first["boxes"]] == [1, 0, 1]
+    # Of the examples each has a box.
+    found = [example.caption for example in comparison.examples]
+    assert sorted(found) == sorted([captions[0], captions[2], captions[0]])
+    assert len(compared(batch([1] * 9, [box] * 9)).first["images"]) == 7

@@ -1,0 +1,82 @@
+"""Who is best, ahead and behind: in the report's tables and on the terminal, by what is printed."""
+
+import re
+
+import pytest
+
+from casm_tf.report import tables, terminal_table
+
+
+def test_what_is_printed_alike_is_equally_good():
+    methods = {"a": {"F1": 0.70004}, "b": {"F1": 0.69996}, "c": {"F1": 0.3}}
+    cells = re.findall(r"<td.*?</td>", tables.tables(methods))
+    assert ["best" in cell for cell in cells] == [True, True, False]
+    methods = {"a": {"saliency_metric": -0.5}, "b": {"saliency_metric": 0.2}}
+    cells = re.findall(r"<td.*?</td>", tables.tables(methods))
+    assert ["best" in cell for cell in cells] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "value, printed",
+    [(0, "0"), (0.001, "1"), (0.2264, "226"), (12.345, "12300"), (0.0012345, "1.23")],
+)
+def test_costs_are_milliseconds_of_three_digits(value, printed):
+    assert f"<td>{printed}</td>" in tables.tables({"casm": {"seconds_per_image": value}})
+
+
+RESULTS = {
+    "protocol": "squash",
+    "casm": {
+        **{"LE": 0.1, "F1": 0.70004, "saliency_metric": 0.681, "top1": 0.9, "top1_before": 0.8},
+        **{"mask_mean": 0.2, "mask_entropy": 0.0},
+    },
+    "centre_box": {
+        **{"LE": 0.3, "F1": 0.69996, "saliency_metric": 0.07, "top1": 0.9},
+        **{"mask_mean": 0.5, "mask_entropy": 0.0},
+    },
+    "a_run_of_a_long_name": {
+        **{"LE": 0.2, "F1": 0.3, "saliency_metric": 0.5, "top1": 0.9},
+        **{"mask_mean": 0.5, "mask_entropy": 0.0},
+    },
+}
+
+
+def test_the_terminal_names_what_casm_wins_and_what_it_loses():
+    lines = terminal_table.text(RESULTS).splitlines()
+    assert lines[-7:] == [
+        "casm is ahead of all others in 1 of 3 measures:",
+        "  LE                0.100  a_run_of_a_long_name 0.200  lower is better",
+        "level with the best other in 1 of 3 measures:",
+        "  F1                0.700  centre_box 0.700            higher is better",
+        "behind in 1 of 3 measures:",
+        "  saliency metric   0.681  centre_box 0.070            lower is better",
+        "A trivial mask, such as full_image, may win a single measure: read them together.",
+    ]
+
+
+def test_the_terminal_marks_the_best_of_a_column_that_has_a_direction():
+    _, head, casm, centre, other, note, *_ = terminal_table.text(RESULTS).splitlines()
+    assert head.split() == ["LE", "F1", "size", "entropy"]
+    assert casm.split() == ["casm", "0.100*", "0.700*", "0.200", "0.000"]
+    assert centre.split() == ["centre_box", "0.300", "0.700*", "0.500", "0.000"]
+    assert other.split()[0] == "a_run_of_a_long_name"
+    assert note == "* the best of its column"
+    ends = [[match.end() for match in re.finditer(r"[\w.]+", line)] for line in (head, casm)]
+    assert ends[0] == ends[1][1:]  # the columns are right of a long name, one below the other
+
+
+def test_the_terminal_says_how_large_the_true_boxes_are():
+    assert "true boxes" not in terminal_table.text(RESULTS)
+    casm = {**RESULTS["casm"], "true_box_area": 0.4251}
+    text = terminal_table.text({**RESULTS, "casm": casm})
+    assert "\ntrue boxes cover 43% of a picture (median)\n" in text
+
+
+def test_where_nothing_is_compared_nobody_is_ahead():
+    text = terminal_table.text({"protocol": "squash", "casm": RESULTS["casm"]})
+    assert "ahead" not in text and "*" not in text
+
+
+def test_a_small_loss_is_not_printed_as_minus_zero():
+    methods = {"a": {"saliency_metric": -0.0004}, "b": {"saliency_metric": 0.0004}}
+    assert re.findall(r"<td.*?</td>", tables.tables(methods)) == ["<td>0.000</td>"] * 2
