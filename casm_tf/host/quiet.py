@@ -2,7 +2,8 @@
 
 TensorFlow 2.21 writes some lines before it reads TF_CPP_MIN_LOG_LEVEL, and two of them when it
 looks for GPUs (tensorflow issue 100442): they are kept in `said`. A user who sets that variable to
-0 sees them all. TFDS 4.9.10 warns of its own use of `FeatureConnector.dtype` where a part of an
+0 sees them all. Of a model that was exported without its custom gradients it warns when it loads
+it; masks need none. TFDS 4.9.10 warns of its own use of `FeatureConnector.dtype` where a part of an
 example is read, of every data set that is not fixed in its code, and, where records are numbered,
 of its own `Counter`.
 """
@@ -78,6 +79,9 @@ with (
 
     tf.config.list_physical_devices()
 
-_NOTES = (".dtype` is deprecated", "Using custom data configuration", "CounterV2")
+_NOTES = (
+    *(".dtype` is deprecated", "Using custom data configuration", "CounterV2"),
+    "with ops with unsaved custom gradients",
+)
 for _logger in (logging.get_absl_logger(), tf.get_logger()):
     _logger.addFilter(lambda record: not any(note in record.getMessage() for note in _NOTES))
