@@ -61,9 +61,11 @@ def main():
         print(f"left out  {', '.join(left_out)}")
 
     weights = output / "classifier.weights.h5" if decoder else output
-    with program.blaming("output"):
-        if not weights.name.endswith(".weights.h5"):
-            raise ValueError(f"a name that ends in .weights.h5 is expected; found {output}")
+    if not weights.name.endswith(".weights.h5"):
+        raise program.UserError(
+            f"--output: a name that ends in .weights.h5 is expected; found {output}"
+        )
+    with program.blaming("output", OSError):
         files.check_writable(weights.parent)
         weights.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as both:

@@ -29,8 +29,7 @@ def main():
     output = pathlib.Path(FLAGS.output)
     with program.blaming("output"):
         files.check_writable(output)
-    with program.blaming("output", ValueError):
-        model = mask_model.MaskModel.load()
+    model = mask_model.MaskModel.load()
     paths = photographs()
     masks = model(paths)
     with program.blaming("output", OSError):

@@ -8,7 +8,7 @@ import contextlib
 import pathlib
 import sys
 
-import casm_tf.host.quiet  # noqa: F401
+from casm_tf.host import quiet  # before TensorFlow
 
 # isort: split
 
@@ -65,6 +65,7 @@ def main():
 @contextlib.contextmanager
 def _described(run_dir, dataset, strategy):
     """Keep the run's directory to this process, and describe the run there, where it writes."""
+    print(devices.described(FLAGS.precision, quiet.said))
     if not devices.is_chief(strategy):
         yield
         return

@@ -9,7 +9,7 @@ import json
 import pathlib
 import time
 
-import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
+from casm_tf.host import quiet  # before TensorFlow
 
 # isort: split
 
@@ -20,7 +20,7 @@ from casm_tf.cli import program
 from casm_tf.data import damage, input_pipeline
 from casm_tf.host import files
 from casm_tf.networks import small_classifiers
-from casm_tf.training import run_directory
+from casm_tf.training import devices, run_directory
 
 FLAGS = flags.FLAGS
 
@@ -60,6 +60,7 @@ def main():
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} of {size} training images")
     run_directory.describe(output_dir, settings, dataset.labels)
 
+    print(devices.described("float32", quiet.said))
     scores_path = output_dir / "classifiers.json"
     scores = json.loads(scores_path.read_text()) if scores_path.exists() else {}
     paths = {name: output_dir / f"{name}.keras" for name in _NETWORKS}

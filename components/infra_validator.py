@@ -73,7 +73,9 @@ def main():
         data_dir = examples.data_dir(FLAGS.examples, FLAGS.data_dir)
     with program.blaming("data_dir"):
         dataset = input_pipeline.dataset_of_run(run["flags"], data_dir)
-    with program.blaming("run_dir", ValueError), program.blaming("model", OSError):
+    with program.blaming("run_dir", ValueError):
+        export.checked_size(model, dataset.labels, dataset.mean, dataset.std)
+    with program.blaming("model", OSError):
         path = export.export_model(
             *(model, pathlib.Path(FLAGS.model) / "casm", dataset.labels),
             *(dataset.mean, dataset.std, metrics),

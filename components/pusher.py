@@ -103,7 +103,9 @@ def _export(run_dir, directory):
         dataset = input_pipeline.dataset_of_run(run["flags"], FLAGS.data_dir)
     if not was_scored:
         print(f"      without metrics: {run_dir} has no evaluation.json")
-    with program.blaming("run_dir", ValueError), program.blaming("serving_dir", OSError):
+    with program.blaming("run_dir", ValueError):
+        export.checked_size(model, dataset.labels, dataset.mean, dataset.std)
+    with program.blaming("serving_dir", OSError):
         return export.export_model(
             *(model, directory, dataset.labels, dataset.mean, dataset.std, metrics),
             precision=FLAGS.precision,

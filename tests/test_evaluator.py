@@ -52,6 +52,7 @@ def test_evaluator_scores_compares_and_draws(finished_run, tiny_data_dir, tmp_pa
         ("--compared=cam,gradcam", "--compared: expected some of full_image"),
         ("--runs=nothing", "--runs:"),
         ("--classifiers=small_resnet", "--classifiers: expected ARCHITECTURE:FILE"),
+        ("--perturbation_steps=1025", "--perturbation_steps: expected at most one a pixel, 1024"),
         ("--classifiers=small_resnet:none.weights.h5", "--classifiers: there is no file none"),
     ],
 )

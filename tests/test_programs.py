@@ -1,6 +1,7 @@
 """The programs themselves, as processes, on 32x32 scenes."""
 
 import json
+import re
 import shutil
 
 import keras
@@ -81,8 +82,9 @@ def test_the_same_command_goes_on_and_other_flags_are_refused(
     shutil.copytree(finished_run, again)
     (again / "model.keras").unlink()
     where = (f"--data_dir={tiny_data_dir}", f"--run_dir={again}")
-    done = call("casm_tf.train", *SMALL, *where)
+    done = call("casm_tf.train", *SMALL, *where, env={"CUDA_VISIBLE_DEVICES": "0"})
     assert done.returncode == 0, done.stderr
+    assert re.search("^devices  CPU .* float32; no GPU .*cuInit", done.stdout, re.MULTILINE)
     assert "all 6 steps are done" in done.stdout
     assert (again / "model.keras").exists()
     refused = call("casm_tf.train", *SMALL, *where, "--score=classification")
