@@ -59,6 +59,13 @@ def test_the_program_trains_on_two_devices_to_the_end(finished_run, tiny_data_di
     assert (tmp_path / "run" / "model.keras").exists()
 
 
+def test_xla_on_two_cpus_is_refused(tiny_data_dir, tmp_path):
+    where = (f"--data_dir={tiny_data_dir}", f"--run_dir={tmp_path / 'run'}")
+    done = fork(train_on_two_devices, *SMALL, *where, "--strategy=mirrored", "--xla")
+    assert_refused(done, "--xla: on CPUs it takes one device; found 2")
+    assert not (tmp_path / "run").exists()
+
+
 def test_events_can_be_read_back(finished_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -254,8 +254,8 @@ flags.DEFINE_boolean(
 flags.DEFINE_boolean(
     "xla",
     False,
-    "Compile the training's steps with XLA: for accelerators. On CPUs it is slower, "
-    "and fails with mixed_bfloat16.",
+    "Compile the training's steps with XLA: for accelerators. On CPUs it is slower, and takes one "
+    "device and float32 only.",
 )
 flags.DEFINE_enum(
     "snapshot_precision", "float32", ["float32", "bfloat16"], "What the snapshots are held in."
