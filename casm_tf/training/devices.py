@@ -13,7 +13,11 @@ import tensorflow as tf
 NAMES = ("auto", "one_device", "mirrored", "multi_worker")
 _LOST = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
-    *(tf.errors.InternalError, tf.errors.DeadlineExceededError),
+    tf.errors.DeadlineExceededError,
+)
+# Of an InternalError, which is raised for bugs too: gRPC's and the coordination service's words.
+_OF_CONNECTIONS = re.compile(
+    "RST_STREAM|connection|socket closed|coordination service|heartbeat", re.IGNORECASE
 )
 
 
@@ -99,8 +103,9 @@ def blaming_lost_workers(strategy):
     """Turn what TensorFlow raises where a worker of several is gone into `WorkerLostError`."""
     try:
         yield
-    except _LOST as error:
-        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    except (*_LOST, tf.errors.InternalError) as error:
+        is_lost = isinstance(error, _LOST) or _OF_CONNECTIONS.search(error.message)
+        if not is_lost or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
         lines = error.message.splitlines()
         told = [line for line in lines if line.startswith("/job:") or "aborted by" in line]
