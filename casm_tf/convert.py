@@ -82,8 +82,9 @@ def main():
             f"next  import casm_tf.networks, keras; model = keras.models.load_model({str(path)!r})"
         )
     else:
-        print(f"next  python -m casm_tf.train with a --dataset of {classes} classes and")
-        print(f"      --classifier={architecture} --classifier_weights={weights}")
+        given = f"--classifier={architecture}", f"--classifier_weights={weights}"
+        print(f"next  a --dataset of {classes} classes and a --run_dir behind")
+        print(f"      {program.command('casm_tf.train', *given)}")
 
 
 if __name__ == "__main__":

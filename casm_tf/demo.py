@@ -39,7 +39,7 @@ def main():
         with files.replacing(output / "photographs.png") as path:
             sheet.save(path)
     print(f"made  {output / 'photographs.png'}, and of each a mask, an overlay and a cut-out")
-    print("next  python -m casm_tf.extract PHOTO.jpg")
+    print(f"next  {program.command('casm_tf.extract', 'PHOTO.jpg')}")
 
 
 def photographs():

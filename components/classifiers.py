@@ -82,7 +82,8 @@ def main():
         print(f"{name:12}{scores[name]['top1']:10.3f}{scores[name]['seconds']:10.0f}")
     print(f"\nmade  {scores_path} and {len(paths)} classifiers beside it")
     given = ",".join(map(str, paths.values()))
-    print(f"next  python -m components.evaluator --run_dir=runs/demo --classifiers={given}")
+    given = "--run_dir=runs/demo", f"--classifiers={given}"
+    print(f"next  {program.command('components.evaluator', *given)}")
 
 
 def _train(model, dataset, seed):

@@ -93,8 +93,10 @@ def main():
     if FLAGS.latest and "Evaluator" in done:
         print(f"made  {FLAGS.latest}: evaluation.json, figure.png, report.html and the run's files")
     if pushed:
-        print(f"next  python -m casm_tf.extract --model={pushed} --output=masks PHOTO.jpg")
-        print(f"      python -m components.lineage {pushed} --pipeline_root={FLAGS.pipeline_root}")
+        given = f"--model={pushed}", "--output=masks", "PHOTO.jpg"
+        print(f"next  {program.command('casm_tf.extract', *given)}")
+        given = pushed, f"--pipeline_root={FLAGS.pipeline_root}"
+        print(f"      {program.command('components.lineage', *given)}")
         print("      make demo, for masks of photographs: this model knows what it was trained on")
     print(json.dumps(by_state | {"pushed": pushed}))
     if stopped:
