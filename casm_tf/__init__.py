@@ -1,6 +1,10 @@
 """Classifier-agnostic saliency map extraction (Zolna, Geras and Cho, CVIU 2020)."""
 
 import importlib
+import os
+
+# Keras reads it when it is imported, which TensorFlow does too.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 _MODULES = {
     "CASM": "casm_tf.casm",

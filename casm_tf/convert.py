@@ -61,9 +61,11 @@ def main():
         print(f"left out  {', '.join(left_out)}")
 
     weights = output / "classifier.weights.h5" if decoder else output
-    with program.blaming("output"):
-        if not weights.name.endswith(".weights.h5"):
-            raise ValueError(f"a name that ends in .weights.h5 is expected; found {output}")
+    if not weights.name.endswith(".weights.h5"):
+        raise program.UserError(
+            f"--output: a name that ends in .weights.h5 is expected; found {output}"
+        )
+    with program.blaming("output", OSError):
         files.check_writable(weights.parent)
         weights.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as both:
@@ -80,8 +82,9 @@ def main():
             f"next  import casm_tf.networks, keras; model = keras.models.load_model({str(path)!r})"
         )
     else:
-        print(f"next  python -m casm_tf.train with a --dataset of {classes} classes and")
-        print(f"      --classifier={architecture} --classifier_weights={weights}")
+        given = f"--classifier={architecture}", f"--classifier_weights={weights}"
+        print(f"next  a --dataset of {classes} classes and a --run_dir behind")
+        print(f"      {program.command('casm_tf.train', *given)}")
 
 
 if __name__ == "__main__":

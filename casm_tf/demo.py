@@ -29,8 +29,7 @@ def main():
     output = pathlib.Path(FLAGS.output)
     with program.blaming("output"):
         files.check_writable(output)
-    with program.blaming("output", ValueError):
-        model = mask_model.MaskModel.load()
+    model = mask_model.MaskModel.load()
     paths = photographs()
     masks = model(paths)
     with program.blaming("output", OSError):
@@ -40,7 +39,7 @@ def main():
         with files.replacing(output / "photographs.png") as path:
             sheet.save(path)
     print(f"made  {output / 'photographs.png'}, and of each a mask, an overlay and a cut-out")
-    print("next  python -m casm_tf.extract PHOTO.jpg")
+    print(f"next  {program.command('casm_tf.extract', 'PHOTO.jpg')}")
 
 
 def photographs():

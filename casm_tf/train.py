@@ -2,13 +2,24 @@
 
 A run is a directory: the flags, the versions, the checkpoints, the TensorBoard events and at the
 end model.keras, the mask model with its classifier. The same command resumes it.
+
+Your own pictures in a folder for each class:
+    python -m casm_tf.train --flagfile=configs/finetune.flags --targets=labels \\
+        --image_dir=FOLDER --run_dir=runs/mine
+Pictures without labels:
+    python -m casm_tf.train --flagfile=configs/finetune.flags --image_dir=FOLDER --run_dir=runs/mine
+A data set of TFDS's:
+    python -m casm_tf.train --dataset=oxford_iiit_pet --classifier=resnet18 --run_dir=runs/pets
+ImageNet, in its own folders (docs/imagenet.md):
+    python -m casm_tf.train --flagfile=configs/imagenet/l100_e.flags --image_dir=IMAGENET \\
+        --boxes=IMAGENET/Annotations --classifier_weights=resnet50.weights.h5 --run_dir=runs/l100_e
 """
 
 import contextlib
 import pathlib
 import sys
 
-import casm_tf.host.quiet  # noqa: F401
+from casm_tf.host import quiet  # before TensorFlow
 
 # isort: split
 
@@ -65,6 +76,7 @@ def main():
 @contextlib.contextmanager
 def _described(run_dir, dataset, strategy):
     """Keep the run's directory to this process, and describe the run there, where it writes."""
+    print(devices.described(FLAGS.precision, quiet.said))
     if not devices.is_chief(strategy):
         yield
         return
@@ -128,8 +140,8 @@ def _save(model, run_dir):
     with files.replacing(run_dir / "model.keras") as path:
         networks.mask_model(model.classifier, model.decoder, model.encoder).save(path)
     print(f"made  {run_dir / 'model.keras'}: the mask model and its classifier")
-    print(f"next  python -m components.evaluator --run_dir={run_dir}")
-    print(f"      tensorboard --logdir={run_dir}")
+    print(f"next  {program.command('components.evaluator', f'--run_dir={run_dir}')}")
+    print(f"      {program.command('tensorboard.main', f'--logdir={run_dir}')}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import json
 import pathlib
 import time
 
-import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
+from casm_tf.host import quiet  # before TensorFlow
 
 # isort: split
 
@@ -20,7 +20,7 @@ from casm_tf.cli import program
 from casm_tf.data import damage, input_pipeline
 from casm_tf.host import files
 from casm_tf.networks import small_classifiers
-from casm_tf.training import run_directory
+from casm_tf.training import devices, run_directory
 
 FLAGS = flags.FLAGS
 
@@ -61,6 +61,7 @@ def main():
     with program.blaming("output_dir"):
         run_directory.describe(output_dir, settings, dataset.description())
 
+    print(devices.described("float32", quiet.said))
     scores_path = output_dir / "classifiers.json"
     scores = json.loads(scores_path.read_text()) if scores_path.exists() else {}
     paths = {name: output_dir / f"{name}.keras" for name in _NETWORKS}
@@ -82,7 +83,8 @@ def main():
         print(f"{name:12}{scores[name]['top1']:10.3f}{scores[name]['seconds']:10.0f}")
     print(f"\nmade  {scores_path} and {len(paths)} classifiers beside it")
     given = ",".join(map(str, paths.values()))
-    print(f"next  python -m components.evaluator --run_dir=runs/demo --classifiers={given}")
+    given = "--run_dir=runs/demo", f"--classifiers={given}"
+    print(f"next  {program.command('components.evaluator', *given)}")
 
 
 def _train(model, dataset, seed):

@@ -13,7 +13,7 @@ With --blessing it also leaves BLESSED there, or NOT_BLESSED and says why, by --
 import json
 import pathlib
 
-import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
+from casm_tf.host import quiet  # before TensorFlow
 
 # isort: split
 
@@ -23,12 +23,12 @@ from tqdm import tqdm
 from casm_tf import networks
 from casm_tf.cli import limits, program
 from casm_tf.data import crops, damage, input_pipeline
-from casm_tf.evaluation import other_classifiers
+from casm_tf.evaluation import checks, other_classifiers
 from casm_tf.evaluation.comparison import COMPARED, Comparison, Method
 from casm_tf.host import files
 from casm_tf.networks import keras_files
 from casm_tf.report import figures, page, terminal_table
-from casm_tf.training import run_directory
+from casm_tf.training import devices, run_directory
 from components import blessing, examples
 
 FLAGS = flags.FLAGS
@@ -118,6 +118,12 @@ def main():
         raise program.UserError(
             f"--resize: {FLAGS.resize} is less than the crop's {dataset.image_size}"
         )
+    pixels = dataset.image_size**2
+    if FLAGS.perturbation_steps > pixels:
+        raise program.UserError(
+            f"--perturbation_steps: expected at most one a pixel, {pixels}; "
+            f"found {FLAGS.perturbation_steps}"
+        )
     with program.blaming("last_blessed"):
         baseline = blessing.metrics_of(FLAGS.last_blessed) if FLAGS.last_blessed else None
     for name in ("output_dir", "blessing"):
@@ -129,10 +135,10 @@ def main():
         *(dataset, methods | compared, model, before, observers),
         *(FLAGS.alpha, FLAGS.perturbation_steps),
     )
+    print(devices.described(run["flags"]["precision"], quiet.said))
     split = dataset.split(FLAGS.split)
-    found = _scored(dataset, split, comparison)
-    results = {"protocol": _protocol(), "split": split, **found}
-
+    _score(comparison, dataset, split)
+    results = {"protocol": _protocol(), "split": split, **comparison.compute()}
     _write(output_dir, run, results, comparison)
     instead = "" if split == FLAGS.split else f"; its data have no {FLAGS.split} to be scored"
     print(f"{comparison.images} images of the split {split}{instead}")
@@ -146,21 +152,20 @@ def main():
         print(f"not blessed: {'; '.join(reasons)}" if reasons else "blessed")
 
 
-def _scored(dataset, split, comparison):
-    """What the `Comparison` makes of the split."""
+def _score(comparison, dataset, split):
+    """Let the comparison see a split."""
+    batches = input_pipeline.evaluation_batches(
+        dataset, split, FLAGS.batch_size, FLAGS.protocol, FLAGS.resize
+    )
     with (
-        program.blaming("run_dir", ValueError),
+        program.blaming("run_dir", checks.OutOfRangeError),
         program.blaming("data_dir", damage.DamagedFileError),
         damage.naming_files(dataset),
     ):
-        batches = input_pipeline.evaluation_batches(
-            dataset, split, FLAGS.batch_size, FLAGS.protocol, FLAGS.resize
-        )
         for batch in tqdm(batches, desc=f"scoring {split}", unit="batch"):
             comparison.accumulate(batch)
-        if not comparison.images:
-            raise ValueError(f"the split {split!r} of its data has no image")
-        return comparison.compute()
+    if not comparison.images:
+        raise program.UserError(f"--split: {split!r} of the run's data has no image")
 
 
 def _write(output_dir, run, results, comparison):

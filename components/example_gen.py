@@ -74,7 +74,9 @@ def main():
     settings |= {name: files.absolute(settings[name]) for name in _SETTINGS[1:]}
     examples.write(examples_dir, settings, counts, _digest(dataset.builder.data_dir))
     print(f"made  {', '.join(f'{count} {split}' for split, count in counts.items())} images")
-    print(f"next  python -m casm_tf.train --dataset={FLAGS.dataset} --data_dir={data_dir} ...")
+    given = settings | {"data_dir": data_dir, "run_dir": "runs/mine"}
+    given = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    print(f"next  {program.command('casm_tf.train', *given)}")
 
 
 def _digest(directory):

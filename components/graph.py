@@ -19,6 +19,7 @@ class Component:
         module: of the program: python -m module.
         inputs: {flag: (component's name, output's name)}.
         outputs: {output's name: flag}.
+        starts: modules that it starts as programs of their own.
         places: flags whose directories are other things' too: what is in them is no input.
         resumes: whether a call with the same outputs resumes where the last one was broken off.
         for_another_program: whether the parameters go to a program that it calls, behind a "--".
@@ -29,6 +30,7 @@ class Component:
     module: str
     inputs: dict[str, tuple[str, str]]
     outputs: dict[str, str]
+    starts: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
     resumes: bool = False
     for_another_program: bool = False
@@ -93,6 +95,7 @@ COMPONENTS = (
         "components.trainer",
         inputs={"examples": ("ExampleGen", "examples")},
         outputs={"model_run": "run_dir"},
+        starts=("casm_tf.train",),
         resumes=True,
         for_another_program=True,
         properties=_weights,
@@ -113,6 +116,7 @@ COMPONENTS = (
             "examples": ("ExampleGen", "examples"),
         },
         outputs={"model": "model", "blessing": "blessing"},
+        starts=("casm_tf.serving.serving_check",),
         properties=_infra,
     ),
     Component(

@@ -73,7 +73,9 @@ def main():
         data_dir = examples.data_dir(FLAGS.examples, FLAGS.data_dir)
     with program.blaming("data_dir", OSError), program.blaming("run_dir", ValueError):
         dataset = run_directory.dataset_of(run_dir, data_dir)
-    with program.blaming("run_dir", ValueError), program.blaming("model", OSError):
+    with program.blaming("run_dir", ValueError):
+        export.checked_size(model, run["labels"], run["mean"], run["std"])
+    with program.blaming("model", OSError):
         path = export.export_model(
             *(model, pathlib.Path(FLAGS.model) / "casm"),
             *(run["labels"], run["mean"], run["std"], metrics),

@@ -8,7 +8,8 @@ and code are those of an execution whose artefacts are there; one that was broke
 what an artefact was made python -m components.lineage tells.
 
 A component's flags are given by a flag of its name, one each: --evaluator=--max_le=0.1; of one that
-is given twice the last counts. A file or folder that such a flag names counts by what is in it.
+is given twice the last counts. A file or folder that such a flag names counts by what is in it; the
+code of a component is that of all it imports here, without comments and docstrings.
 
 The last line is {"executed": [components], "cached": [components], "pushed": path or null}. The
 exit code is 1 where a component failed or the model was not blessed: then nothing is pushed.
@@ -25,10 +26,9 @@ import time
 
 from absl import flags
 
-import casm_tf
 from casm_tf.cli import program
 from casm_tf.host import files
-from components import cluster, graph, store
+from components import cluster, graph, source, store
 
 FLAGS = flags.FLAGS
 
@@ -93,8 +93,10 @@ def main():
     if FLAGS.latest and "Evaluator" in done:
         print(f"made  {FLAGS.latest}: evaluation.json, figure.png, report.html and the run's files")
     if pushed:
-        print(f"next  python -m casm_tf.extract --model={pushed} --output=masks PHOTO.jpg")
-        print(f"      python -m components.lineage {pushed} --pipeline_root={FLAGS.pipeline_root}")
+        given = f"--model={pushed}", "--output=masks", "PHOTO.jpg"
+        print(f"next  {program.command('casm_tf.extract', *given)}")
+        given = pushed, f"--pipeline_root={FLAGS.pipeline_root}"
+        print(f"      {program.command('components.lineage', *given)}")
         print("      make demo, for masks of photographs: this model knows what it was trained on")
     print(json.dumps(by_state | {"pushed": pushed}))
     if stopped:
@@ -127,8 +129,8 @@ def _in_force(arguments):
 def _run(component, parameters, artefacts, done):
     """(the complete Execution of a component, whether it was there already)."""
     inputs = {
-        flag: artefacts.artefacts(done[source])[output]
-        for flag, (source, output) in component.inputs.items()
+        flag: artefacts.artefacts(done[maker])[output]
+        for flag, (maker, output) in component.inputs.items()
     }
     last_blessed = _last_blessed(artefacts, done) if component.name == "Evaluator" else None
     if last_blessed:
@@ -136,7 +138,7 @@ def _run(component, parameters, artefacts, done):
     context = {
         "flags": parameters,
         "files": _files_named(parameters, component.places),
-        "code": _code_digest(component),
+        "code": source.digest(component.module, *component.starts),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
     }
@@ -204,17 +206,6 @@ def _files_named(parameters, places):
                 total.update(f"{file}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
         digests[name] = total.hexdigest()
     return digests
-
-
-def _code_digest(component):
-    """Of the library's source and of the component's."""
-    library = sorted(pathlib.Path(casm_tf.__file__).parent.rglob("*"))
-    total = hashlib.sha256()
-    own = [f"{component.flag}.py", "blessing.py", "examples.py"]
-    for source in [*library, *map(pathlib.Path(__file__).with_name, own)]:
-        if source.suffix in (".py", ".css"):
-            total.update(source.read_bytes())
-    return total.hexdigest()
 
 
 def _link(directory, artefacts, trained, evaluated):

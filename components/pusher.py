@@ -94,7 +94,9 @@ def _export(run_dir, directory):
         metrics = blessing.metrics_of(run_dir) if was_scored else {}
     if not was_scored:
         print(f"      without metrics: {run_dir} has no evaluation.json")
-    with program.blaming("run_dir", ValueError), program.blaming("serving_dir", OSError):
+    with program.blaming("run_dir", ValueError):
+        export.checked_size(model, run["labels"], run["mean"], run["std"])
+    with program.blaming("serving_dir", OSError):
         return export.export_model(
             *(model, directory, run["labels"], run["mean"], run["std"], metrics),
             precision=FLAGS.precision,
@@ -108,7 +110,8 @@ def _say(path):
     print(f"made  {path}: {size / 1e6:.1f} MB")
     if not (path / export.WARMUP).exists():
         print("      without requests to warm up with: pip install 'casm_tf[serving]' for them")
-    print(f"next  python -m casm_tf.extract --model={path} --output=masks PHOTO.jpg")
+    given = f"--model={path}", "--output=masks", "PHOTO.jpg"
+    print(f"next  {program.command('casm_tf.extract', *given)}")
     print("or serve it, with Docker (this command and the next were not tested here):")
     serving_dir = path.parent.parent.absolute()
     print(f"      docker run --rm -p 8500:8500 -p 8501:8501 -v '{serving_dir}:/models' \\")

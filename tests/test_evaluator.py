@@ -85,6 +85,7 @@ def test_other_runs_have_names_that_tell_them_apart():
         ("--compared=cam,gradcam", "--compared: expected some of full_image"),
         ("--runs=nothing", "--runs:"),
         ("--classifiers=small_resnet", "--classifiers: expected ARCHITECTURE:FILE"),
+        ("--perturbation_steps=1025", "--perturbation_steps: expected at most one a pixel, 1024"),
         ("--classifiers=small_resnet:none.weights.h5", "--classifiers: there is no file none"),
     ],
 )

@@ -1,6 +1,7 @@
 """The programs themselves, as processes, on 32x32 scenes."""
 
 import json
+import re
 import shutil
 
 import keras
@@ -58,6 +59,13 @@ def test_the_program_trains_on_two_devices_to_the_end(finished_run, tiny_data_di
     assert (tmp_path / "run" / "model.keras").exists()
 
 
+def test_xla_on_two_cpus_is_refused(tiny_data_dir, tmp_path):
+    where = (f"--data_dir={tiny_data_dir}", f"--run_dir={tmp_path / 'run'}")
+    done = fork(train_on_two_devices, *SMALL, *where, "--strategy=mirrored", "--xla")
+    assert_refused(done, "--xla: on CPUs it takes one device; found 2")
+    assert not (tmp_path / "run").exists()
+
+
 def test_events_can_be_read_back(finished_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -81,8 +89,9 @@ def test_the_same_command_goes_on_and_other_flags_are_refused(
     shutil.copytree(finished_run, again)
     (again / "model.keras").unlink()
     where = (f"--data_dir={tiny_data_dir}", f"--run_dir={again}")
-    done = call("casm_tf.train", *SMALL, *where)
+    done = call("casm_tf.train", *SMALL, *where, env={"CUDA_VISIBLE_DEVICES": "0"})
     assert done.returncode == 0, done.stderr
+    assert re.search("^devices  CPU .* float32; no GPU .*cuInit", done.stdout, re.MULTILINE)
     assert "all 6 steps are done" in done.stdout
     assert (again / "model.keras").exists()
     refused = call("casm_tf.train", *SMALL, *where, "--score=classification")

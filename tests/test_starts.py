@@ -74,6 +74,7 @@ def test_a_folder_without_labels_trains_and_a_classifier_that_knows_nothing_is_w
 ):
     root, done = unlabelled
     assert (root / "run" / "model.keras").exists()
+    assert "Generating" not in done.stderr  # TFDS's bars, where there is no terminal
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
     assert "sure of its predictions to" in line and "configs/finetune.flags" in line
     assert json.loads((root / "run" / "run.json").read_text())["labels"] == list(

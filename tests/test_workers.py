@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import programs
 import pytest
@@ -110,6 +111,34 @@ def test_a_killed_worker_ends_the_others_and_all_go_on_from_the_checkpoint(
                 assert f"| {newest}/200 [" in errors  # where its progress bar began
     assert (run_dir / "model.keras").exists()
     assert list((run_dir / "masks").glob("events.*"))
+
+
+RESET = "Collective ops is aborted by: recvmsg:Connection reset by peer\nAdditional"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "is_lost"),
+    [
+        ("UnavailableError", RESET, True),  # as TensorFlow 2.21 raises it where one was killed
+        ("CancelledError", "RecvAsync is cancelled.", True),
+        ("InternalError", "Received RST_STREAM with error code 2", True),
+        ("InternalError", "Error reported from Coordination Service: a heartbeat timeout", True),
+        ("InternalError", "{{node Relu}} oneDNN: could not create a primitive", False),
+        ("InternalError", "Collective ops is aborted by: a failed op", False),
+        ("InvalidArgumentError", "a bug", False),
+    ],
+)
+def test_a_bug_in_an_op_is_no_lost_worker(kind, message, is_lost):
+    error = getattr(tf.errors, kind)(None, None, message)
+    several = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy)
+    with (
+        pytest.raises(devices.WorkerLostError if is_lost else type(error)) as raised,
+        devices.blaming_lost_workers(several),
+    ):
+        raise error
+    assert raised.value is error or str(raised.value) == message.splitlines()[0]
+    with pytest.raises(type(error)), devices.blaming_lost_workers(tf.distribute.get_strategy()):
+        raise error
 
 
 @pytest.mark.parametrize(

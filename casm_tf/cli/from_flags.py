@@ -57,8 +57,13 @@ def strategy():
     replicas = made.num_replicas_in_sync
     if FLAGS.batch_size % replicas:
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} images for {replicas} replicas")
-    if FLAGS.xla and FLAGS.precision != "float32" and not tf.config.list_physical_devices("GPU"):
-        raise program.UserError(f"--xla: on CPUs it takes float32 only; found {FLAGS.precision}")
+    if FLAGS.xla and not tf.config.list_physical_devices("GPU"):
+        if FLAGS.precision != "float32":
+            raise program.UserError(
+                f"--xla: on CPUs it takes float32 only; found {FLAGS.precision}"
+            )
+        if replicas > 1:  # one reads another's variables, which XLA refuses
+            raise program.UserError(f"--xla: on CPUs it takes one device; found {replicas}")
     return made
 
 

@@ -4,6 +4,8 @@ import contextlib
 import functools
 import pathlib
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +22,8 @@ class UserError(Exception):
 def run(main, takes_arguments=False, groups=None):
     """Parse the flags and call main(), or main(arguments); called at the end of a program.
 
-    --help shows the program's flags in the order of the alphabet; or, with `groups` {title: its
-    first flag}, those of the module that defines these, as they stand there.
+    --help shows the program's flags as they stand in its module; with `groups` {title: its first
+    flag}, first those of the module that defines these, under the titles.
 
     A `UserError`, a wrong flag or a left-over argument ends the program with one line on the
     terminal and exit code 2. Otherwise the exit code is what main returns; None is 0.
@@ -75,9 +77,26 @@ def call(command, env=None):
             signal.signal(number, handler)
 
 
+def command(module, *arguments):
+    """What starts one of our programs, to be pasted into a shell where the user is.
+
+    Python is this one: its path, from here if it is below, or `python` if that is what is found.
+    """
+    own, here = pathlib.Path(sys.executable), pathlib.Path.cwd()
+    found = shutil.which("python")
+    if own.is_relative_to(here):
+        python = own.relative_to(here)
+    else:
+        # Environments are told apart by their folders: their Pythons are links to one file.
+        python = "python" if found and pathlib.Path(found).parent == own.parent else own
+    return shlex.join([str(python), "-m", module, *map(str, arguments)])
+
+
 def _parse(argv, groups):
-    if groups and {"--help", "-help", "-h"}.intersection(argv):
-        print(f"{sys.modules['__main__'].__doc__.rstrip()}\n{''.join(_grouped(groups))}", end="")
+    if {"--help", "-help", "-h", "--helpshort", "-helpshort"}.intersection(argv):
+        text = sys.modules["__main__"].__doc__.rstrip()
+        text = re.sub(r"\bpython -m (\w+(?:\.\w+)*)", lambda found: command(found[1]), text)
+        print(f"{text}\n{''.join(_flag_lines(groups or {}))}", end="")
         sys.exit()
     try:
         arguments = flags.FLAGS(argv)
@@ -89,19 +108,22 @@ def _parse(argv, groups):
     return arguments
 
 
-def _grouped(groups):
+def _flag_lines(groups):
     """The lines of --help."""
     titles = {first: title for title, first in groups.items()}
-    module = flags.FLAGS.find_module_defining_flag(next(iter(titles)))
+    module = flags.FLAGS.find_module_defining_flag(next(iter(titles))) if titles else None
     own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
-    for flag in (*flags.FLAGS.flags_by_module_dict()[module], *own):
+    if not titles:
+        yield "\n"
+    for flag in (*flags.FLAGS.flags_by_module_dict().get(module, ()), *own):
         if flag.name in titles:
             yield f"\n{titles[flag.name]}:\n"
         help_ = flag.help
         if choices := getattr(flag.parser, "enum_values", None):
             help_ = f"{help_.partition('>: ')[2]} One of: {', '.join(choices)}."
-        if flag.default is not None and flag.default is not False:
-            help_ += f" Default: {flag.default}."
+        default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        if default not in (None, "") and default is not False:
+            help_ += f" Default: {default}."
         name = f"[no]{flag.name}" if flag.boolean else flag.name
         yield f"{flags.text_wrap(f'--{name}: {help_}', 100, '      ', '  ')}\n"
 

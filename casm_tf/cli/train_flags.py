@@ -8,7 +8,8 @@ from casm_tf.training import devices
 
 # What --help shows them under, and the first flag of each.
 GROUPS = {
-    "data": "dataset",
+    "start here": "dataset",
+    "data": "boxes",
     "networks": "classifier",
     "objectives": "score",
     "thinning": "thinning",
@@ -29,6 +30,23 @@ flags.DEFINE_string(
     "Of --dataset=image_folder: train/<class>/<picture> and the same with val/, or "
     "<class>/<picture>.",
 )
+flags.DEFINE_string("run_dir", None, "The run's directory; a run that is there already is resumed.")
+flags.DEFINE_enum(
+    "start",
+    "scratch",
+    ["scratch", "pretrained"],
+    "Whether classifier and decoder start from the mask model for photographs that comes with the "
+    "package (configs/finetune.flags).",
+)
+flags.DEFINE_enum(
+    "targets",
+    "labels",
+    ["labels", "predictions"],
+    "What an image's class is: its label, or what the classifier, as it was before the "
+    "alternation, predicts on that very view. Predictions need no labels: with "
+    "--dataset=image_folder any folder of pictures will do.",
+)
+
 flags.DEFINE_string(
     "boxes", None, "A folder of ILSVRC or VOC XML files, or a CSV: image,x0,y0,x1,y1 in pixels."
 )
@@ -56,7 +74,6 @@ flags.DEFINE_float(
     upper_bound=1,
 )
 flags.DEFINE_boolean("flip", False, "Whether training mirrors every second image.")
-flags.DEFINE_string("run_dir", None, "The run's directory; a run that is there already is resumed.")
 flags.DEFINE_integer(
     "seed",
     0,
@@ -72,21 +89,6 @@ flags.DEFINE_string(
     None,
     "A .weights.h5 file of a trained classifier, or imagenet for those that come with Keras; "
     "without any it is pretrained. Of weights for other classes all but the head are taken.",
-)
-flags.DEFINE_enum(
-    "start",
-    "scratch",
-    ["scratch", "pretrained"],
-    "Whether classifier and decoder start from the mask model for photographs that comes with the "
-    "package (configs/finetune.flags).",
-)
-flags.DEFINE_enum(
-    "targets",
-    "labels",
-    ["labels", "predictions"],
-    "What an image's class is: its label, or what the classifier, as it was before the "
-    "alternation, predicts on that very view. Predictions need no labels: with "
-    "--dataset=image_folder any folder of pictures will do.",
 )
 flags.DEFINE_boolean(
     "shared_encoder",
@@ -254,8 +256,8 @@ flags.DEFINE_boolean(
 flags.DEFINE_boolean(
     "xla",
     False,
-    "Compile the training's steps with XLA: for accelerators. On CPUs it is slower, "
-    "and fails with mixed_bfloat16.",
+    "Compile the training's steps with XLA: for accelerators. On CPUs it is slower, and takes one "
+    "device and float32 only.",
 )
 flags.DEFINE_enum(
     "snapshot_precision", "float32", ["float32", "bfloat16"], "What the snapshots are held in."

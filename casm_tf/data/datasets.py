@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -104,6 +105,8 @@ def open_dataset(
     not whole and for what `image_folder` refuses; OSError for a directory that cannot be written
     in.
     """
+    if not sys.stderr.isatty():  # there a bar is a line for each of its states
+        tfds.disable_progress_bar()
     if name == "image_folder":
         if image_dir is None:
             raise ValueError("image_folder needs an image_dir")

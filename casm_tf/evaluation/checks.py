@@ -3,6 +3,10 @@
 import numpy as np
 
 
+class OutOfRangeError(ValueError):
+    """Masks or probabilities that are NaN or outside of [0, 1], such as a broken model's."""
+
+
 def checked_masks(masks):
     """The masks as an array [B, H, W]; ValueError if they are not, or not in [0, 1]."""
     masks = np.asarray(masks)
@@ -10,7 +14,8 @@ def checked_masks(masks):
         raise ValueError(f"masks are [batch, height, width]; found shape {list(masks.shape)}")
     # NaN is the least and the largest value where there is one.
     if len(masks) and not (masks.min() >= 0 and masks.max() <= 1):
-        raise ValueError(f"a mask's values are in [0, 1]; found {masks.min():g} to {masks.max():g}")
+        found = f"{masks.min():g} to {masks.max():g}"
+        raise OutOfRangeError(f"a mask's values are in [0, 1]; found {found}")
     return masks
 
 
@@ -44,7 +49,7 @@ def checked_probabilities(probabilities, shape, what):
     ):
         raise ValueError(f"{what} are of shape {list(shape)}; found {list(found)}")
     if not np.all((probabilities >= 0) & (probabilities <= 1)):
-        raise ValueError(
+        raise OutOfRangeError(
             f"{what} are in [0, 1]; found {probabilities.min():g} to {probabilities.max():g}"
         )
     return probabilities

@@ -96,8 +96,9 @@ class Scores:
             self.max_box_acc.accumulate(*boxed)
             self.pointing_game.accumulate(*boxed)
         if batch.masks is not None and batch.has_mask.any():
-            self.has_masks = True
-            self.px_ap.accumulate(masks[batch.has_mask], batch.masks[batch.has_mask])
+            truths = batch.masks[batch.has_mask]
+            self.has_masks |= bool(truths.any())  # PxAP is of objects' pixels
+            self.px_ap.accumulate(masks[batch.has_mask], truths)
 
         predicted = [localization.predict_box(mask) for mask in masks]
         crops, areas = evaluation.crop_to_boxes(images, predicted)

@@ -31,6 +31,13 @@ __all__ = [
     "synchronize_batch_normalization",
 ]
 
+if keras.config.backend() != "tensorflow":
+    raise ImportError(f"import casm_tf before keras; found Keras on {keras.config.backend()}")
+# Whatever ~/.keras/keras.json says.
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+keras.config.set_image_data_format("channels_last")
+
 ARCHITECTURES = (*RESNETS, *efficientnet_lite.SCALES, *applications.NETWORKS)
 
 

@@ -77,10 +77,10 @@ def export_model(
 
     Raises:
         ValueError: the arguments do not fit together, or the version is there already.
-        OSError: the directory cannot be written in, or not all of it.
+        OSError: not all can be written, or another process has made the version meanwhile.
     """
     directory = pathlib.Path(directory)
-    image_size = _checked_size(model, labels, mean, std)
+    image_size = checked_size(model, labels, mean, std)
     path = _new_version(directory, version)
     description = {
         "labels": list(labels),
@@ -154,7 +154,7 @@ def _unfinished(path):
         try:
             unfinished.rename(path)
         except OSError as error:  # another process was faster
-            raise ValueError(f"version {path.name} is in {path.parent} already") from error
+            raise FileExistsError(f"version {path.name} is in {path.parent} already") from error
 
 
 # What networks/ keeps in float32 in mixed precision.
@@ -186,8 +186,8 @@ def _computing_in(model, precision):
             layer.dtype_policy = policy
 
 
-def _checked_size(model, labels, mean, std):
-    """The height and width of a model's images, if the rest fits it."""
+def checked_size(model, labels, mean, std):
+    """The height and width of a model's images; ValueError unless it can be exported with these."""
     _, height, width, channels = model.input_shape
     if height is None or height != width or channels != 3:
         raise ValueError(f"a model of square images is expected; found {model.input_shape}")

@@ -172,15 +172,19 @@ def _looking(network, packed, places, labels, mean, std):
             [weights[v.path] for v in variables]
             for variables in (network.trainable_variables, network.non_trainable_variables)
         )
+        # TensorFlow's ReLU refuses an empty batch: a picture is added, and taken off again.
+        count = tf.shape(images)[0]
+        images = tf.pad(images, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
         images = (images / 255 - mean) / std
         outputs, _ = network.stateless_call(trainable, others, images, training=False)
         probabilities = tf.nn.softmax(outputs["logits"])
-        return {
+        found = {
             "mask": outputs["mask"],
             "box": tensor_boxes.predict_boxes(outputs["mask"][..., 0]),
             "probabilities": probabilities,
             "label": tf.gather(tf.constant(names), tf.argmax(probabilities, axis=1)),
         }
+        return {name: value[:count] for name, value in found.items()}
 
     return look
 

@@ -4,13 +4,20 @@ import contextlib
 import functools
 import json
 import os
+import pathlib
+import re
+import shutil
 
 import tensorflow as tf
 
 NAMES = ("auto", "one_device", "mirrored", "multi_worker")
 _LOST = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
-    *(tf.errors.InternalError, tf.errors.DeadlineExceededError),
+    tf.errors.DeadlineExceededError,
+)
+# Of an InternalError, which is raised for bugs too: gRPC's and the coordination service's words.
+_OF_CONNECTIONS = re.compile(
+    "RST_STREAM|connection|socket closed|coordination service|heartbeat", re.IGNORECASE
 )
 
 
@@ -37,6 +44,36 @@ def make(name):
     if name == "mirrored" or (name == "auto" and len(tf.config.list_logical_devices("GPU")) > 1):
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def described(precision, said):
+    """A line: the devices, what is computed in and, where no GPU of this machine is used, why.
+
+    `said` is what TensorFlow wrote when it looked for them (`casm_tf.host.quiet.said`).
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = map(tf.config.experimental.get_device_details, gpus)
+        names = ", ".join(sorted({found.get("device_name", "GPU") for found in details}))
+        return f"devices  {len(gpus)} x {names}, {precision}"
+    line = f"devices  CPU ({len(os.sched_getaffinity(0))} cores), {precision}"
+    signs = _signs_of_gpus()
+    if not signs:
+        return line
+    # What is behind severity, day, time, thread and file.
+    notes = re.findall(r"^[IWEF]\d{4} .*?\] (.*(?:GPU|CUDA|cuda|cuInit).*)$", said, re.MULTILINE)
+    why = "; ".join(dict.fromkeys(notes)) or "TF_CPP_MIN_LOG_LEVEL=0 in the environment shows why"
+    return f"{line}; no GPU is used, though there is {' and '.join(signs)}: {why}"
+
+
+def _signs_of_gpus():
+    """What of this machine speaks of NVIDIA's GPUs; nothing where the user hides them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible in ("", "-1"):
+        return []
+    signs = [f"CUDA_VISIBLE_DEVICES={visible}"] if visible else []
+    signs += map(str, sorted(pathlib.Path("/dev").glob("nvidia[0-9]*")))
+    return signs + list(filter(None, [shutil.which("nvidia-smi")]))
 
 
 def is_chief(strategy):
@@ -68,8 +105,9 @@ def blaming_lost_workers(strategy):
     """Turn what TensorFlow raises where a worker of several is gone into `WorkerLostError`."""
     try:
         yield
-    except _LOST as error:
-        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    except (*_LOST, tf.errors.InternalError) as error:
+        is_lost = isinstance(error, _LOST) or _OF_CONNECTIONS.search(error.message)
+        if not is_lost or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
         lines = error.message.splitlines()
         told = [line for line in lines if line.startswith("/job:") or "aborted by" in line]

@@ -1,0 +1,47 @@
+"""Which changes of the code have a component of the pipeline executed again."""
+
+import shutil
+
+import pytest
+
+from components import graph, source
+
+NAMES = ["ExampleGen", "Trainer", "Evaluator", "InfraValidator", "Pusher"]
+
+
+def digests():
+    return {x.name: source.digest(x.module, *x.starts) for x in graph.COMPONENTS}
+
+
+@pytest.fixture(scope="module")
+def before():
+    return digests()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("casm_tf/casm.py", '"""', '"""Another first line. ', []),
+        ("casm_tf/casm.py", "\nimport ", "\n# a comment\nimport ", []),
+        ("casm_tf/report/page.py", "\nimport ", "\nX = 1\nimport ", ["Evaluator"]),
+        ("casm_tf/report/page.css", "{", "{ ", ["Evaluator"]),
+        ("casm_tf/casm.py", "\nimport ", "\nX = 1\nimport ", ["Trainer"]),
+        ("casm_tf/serving/serving_check.py", "\nimport ", "\nX = 1\nimport ", ["InfraValidator"]),
+        ("components/blessing.py", "\nimport ", "\nX = 1\nimport ", NAMES[2:]),
+        ("components/trainer.py", "\nimport ", "\nX = 1\nimport ", ["Trainer"]),
+        ("casm_tf/host/files.py", "\nimport ", "\nX = 1\nimport ", NAMES),
+        ("casm_tf/__init__.py", "\nimport ", "\nX = 1\nimport ", NAMES),
+        ("casm_tf/demo.py", "\nimport ", "\nX = 1\nimport ", []),
+    ],
+)
+def test_what_a_component_imports_counts(file, old, new, changed, before, monkeypatch, tmp_path):
+    def copied(name):
+        left_out = shutil.ignore_patterns("photographs", "__pycache__")
+        return shutil.copytree(source.ROOTS[name], tmp_path / name, ignore=left_out)
+
+    package = file.partition("/")[0]
+    monkeypatch.setitem(source.ROOTS, package, copied(package))
+    path = tmp_path / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    after = digests()
+    assert [name for name in NAMES if after[name] != before[name]] == changed
