@@ -235,7 +235,7 @@ if __name__ == "__main__":
     flags.DEFINE_bool("overwrite", False, "Make anew what is there already.")
     flags.declare_key_flag("max_pixels")
     try:
-        program.run(main, takes_arguments=True)
+        program.run(main, takes_arguments=True, servers=("model",))
     except SystemExit as end:
         sys.stdout.flush()
         sys.stderr.flush()

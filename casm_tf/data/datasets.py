@@ -78,7 +78,8 @@ def open_dataset(
     Args:
         name: "image_folder", or what TFDS calls a data set of pictures in colour with a label (or
             labelled objects), such as "digit_scenes/full" or "caltech_birds2011".
-        data_dir: where TFDS keeps its data sets; None is in the home directory.
+        data_dir: where TFDS keeps its data sets; None is TFDS's own choice, TFDS_DATA_DIR of the
+            environment or tensorflow_datasets in the home directory.
         image_dir, boxes, masks, unlabelled_as: of `image_folder.config`. With another data set that
             has the files' names (imagenet2012) `boxes` is a folder of XML files, joined to them.
         image_size: of what the networks see; by default the pictures' own size if all have one,
@@ -88,6 +89,7 @@ def open_dataset(
     not whole and for what `image_folder` refuses; OSError for a directory that cannot be written
     in.
     """
+    _check_data_dir(data_dir)
     if name == "image_folder":
         if image_dir is None:
             raise ValueError("image_folder needs an image_dir")
@@ -116,15 +118,15 @@ def of_classes(dataset, classes):
     """The data set with some of its classes only, numbered anew from 0 in their old order.
 
     `classes` is a range of the old numbers such as "0-499", both ends included, or the path of a
-    file with a class's name in each line. Raises ValueError for what is not there, OSError for a
-    file that cannot be read.
+    file with a class's name in each line, in UTF-8. Raises ValueError for what is not there,
+    OSError for a file that cannot be read.
     """
     numbers = re.fullmatch(r"(\d+)-(\d+)", classes)
     if numbers:
         first, last = map(int, numbers.groups())
         chosen = range(first, last + 1)
     else:
-        lines = pathlib.Path(classes).read_text(encoding="utf-8").splitlines()
+        lines = files.read_text(classes).splitlines()
         names = {annotations.normal(line.strip()) for line in lines} - {""}
         unknown = sorted(names.difference(dataset.labels))
         if unknown:
@@ -220,6 +222,17 @@ def mask(dataset, example):
     if dataset.builder.name == "oxford_iiit_pet":
         return found[..., 0] != 2, there
     return found[..., 0] >= 128, there
+
+
+def _check_data_dir(data_dir):
+    """Raise OSError where data cannot be kept: TFDS would make a folder ~, or none at all."""
+    directory = str(data_dir or tfds.core.constants.DATA_DIR)
+    try:
+        files.check_local(directory)
+    except ValueError as error:
+        raise OSError(str(error)) from error
+    if directory.startswith("~"):
+        raise OSError("there is no home directory to keep the data in; name a directory")
 
 
 def _registered(name, data_dir, boxes):

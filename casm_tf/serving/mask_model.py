@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from casm_tf import pretrained
-from casm_tf.host import imports
+from casm_tf.host import files, imports
 from casm_tf.serving import masks
 
 DESCRIPTION = "assets.extra/casm.json"  # in an exported model's directory
@@ -59,6 +59,7 @@ class MaskModel:
             from casm_tf.serving import client
 
             return cls(client.open_server(str(source)))
+        files.check_local(source)
         path = pathlib.Path(source)
         is_run = not (path / "saved_model.pb").exists() and (path / "model.keras").exists()
         return cls((_open_run if is_run else _open_exported)(path, image_size))
@@ -166,8 +167,8 @@ def _open_exported(path, image_size):
     import tensorflow as tf
 
     try:
-        with imports.uncollected():
-            model = tf.saved_model.load(str(path))
+        with imports.uncollected(), files.literal(path) as literal:
+            model = tf.saved_model.load(str(literal))
     except Exception as error:  # TensorFlow raises what a broken file leads it to.
         raise ValueError(f"{path} is not whole: {' '.join(str(error).split())}") from error
     default = model.signatures.get("serving_default")

@@ -67,4 +67,4 @@ def describe(directory, settings, labels):
 
 def read(directory):
     """What `describe` wrote. Raises OSError where there is no run and ValueError for no JSON."""
-    return json.loads((pathlib.Path(directory) / "run.json").read_text())
+    return files.read_json(pathlib.Path(directory) / "run.json")
