@@ -12,11 +12,8 @@ ADDRESSES = {
     "casm_tf.train": [
         "--run_dir=gs://bucket/run",
         "--run_dir=r --data_dir=s3://bucket/data",
-        "--run_dir=r --image_dir=hdfs://host/tree",
-        "--run_dir=r --boxes=ram://boxes.csv",
         "--run_dir=r --masks=file:///masks",
         "--run_dir=r --classes=https://host/classes.txt",
-        "--run_dir=r --classifier_weights=gs://bucket/a.weights.h5",
         "--run_dir=r --flagfile=gs://bucket/casm.flags",
     ],
     "casm_tf.extract": [
