@@ -7,6 +7,7 @@ with that file and model.keras, the mask model.
 
 import contextlib
 import pathlib
+import shlex
 
 import casm_tf.host.quiet  # noqa: F401
 
@@ -81,7 +82,7 @@ def main():
         )
     else:
         print(f"next  python -m casm_tf.train with a --dataset of {classes} classes and")
-        print(f"      --classifier={architecture} --classifier_weights={weights}")
+        print(f"      --classifier={architecture} {shlex.quote(f'--classifier_weights={weights}')}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ end model.keras, the mask model with its classifier. The same command resumes it
 
 import contextlib
 import pathlib
+import shlex
 import sys
 
 import casm_tf.host.quiet  # noqa: F401
@@ -128,8 +129,8 @@ def _save(model, run_dir):
     with files.replacing(run_dir / "model.keras") as path:
         networks.mask_model(model.classifier, model.decoder, model.encoder).save(path)
     print(f"made  {run_dir / 'model.keras'}: the mask model and its classifier")
-    print(f"next  python -m components.evaluator --run_dir={run_dir}")
-    print(f"      tensorboard --logdir={run_dir}")
+    print(f"next  python -m components.evaluator {shlex.quote(f'--run_dir={run_dir}')}")
+    print(f"      tensorboard {shlex.quote(f'--logdir={run_dir}')}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ One that is there already is passed over.
 
 import json
 import pathlib
+import shlex
 import time
 
 import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
@@ -80,8 +81,8 @@ def main():
     for name in paths:
         print(f"{name:12}{scores[name]['top1']:10.3f}{scores[name]['seconds']:10.0f}")
     print(f"\nmade  {scores_path} and {len(paths)} classifiers beside it")
-    given = ",".join(map(str, paths.values()))
-    print(f"next  python -m components.evaluator --run_dir=runs/demo --classifiers={given}")
+    given = shlex.quote(f"--classifiers={','.join(map(str, paths.values()))}")
+    print(f"next  python -m components.evaluator --run_dir=runs/demo {given}")
 
 
 def _train(model, dataset, seed):

@@ -9,6 +9,7 @@ The data are made where --data_dir says, and in --examples if it says nothing. T
 
 import hashlib
 import pathlib
+import shlex
 
 import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
@@ -73,7 +74,8 @@ def main():
     settings = {name: FLAGS[name].value for name in _SETTINGS}
     examples.write(examples_dir, settings, counts, _digest(dataset.builder.data_dir))
     print(f"made  {', '.join(f'{count} {split}' for split, count in counts.items())} images")
-    print(f"next  python -m casm_tf.train --dataset={FLAGS.dataset} --data_dir={data_dir} ...")
+    where = shlex.quote(f"--data_dir={data_dir}")
+    print(f"next  python -m casm_tf.train --dataset={FLAGS.dataset} {where} ...")
 
 
 def _digest(directory):

@@ -20,6 +20,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import sys
 import time
 
@@ -93,8 +94,9 @@ def main():
     if FLAGS.latest and "Evaluator" in done:
         print(f"made  {FLAGS.latest}: evaluation.json, figure.png, report.html and the run's files")
     if pushed:
-        print(f"next  python -m casm_tf.extract --model={pushed} --output=masks PHOTO.jpg")
-        print(f"      python -m components.lineage {pushed} --pipeline_root={FLAGS.pipeline_root}")
+        model, root = f"--model={pushed}", f"--pipeline_root={FLAGS.pipeline_root}"
+        print(f"next  python -m casm_tf.extract {shlex.quote(model)} --output=masks PHOTO.jpg")
+        print(f"      python -m components.lineage {shlex.join([pushed, root])}")
         print("      make demo, for masks of photographs: this model knows what it was trained on")
     print(json.dumps(by_state | {"pushed": pushed}))
     if stopped:

@@ -11,6 +11,7 @@ not there.
 """
 
 import pathlib
+import shlex
 
 import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
@@ -117,10 +118,13 @@ def _say(path):
     print(f"made  {path}: {size / 1e6:.1f} MB")
     if not (path / export.WARMUP).exists():
         print("      without requests to warm up with: pip install 'casm_tf[serving]' for them")
-    print(f"next  python -m casm_tf.extract --model={path} --output=masks PHOTO.jpg")
+    print(
+        f"next  python -m casm_tf.extract {shlex.quote(f'--model={path}')} --output=masks PHOTO.jpg"
+    )
     print("or serve it, with Docker (this command and the next were not tested here):")
     serving_dir = path.parent.parent.absolute()
-    print(f"      docker run --rm -p 8500:8500 -p 8501:8501 -v '{serving_dir}:/models' \\")
+    volume = shlex.quote(f"{serving_dir}:/models")
+    print(f"      docker run --rm -p 8500:8500 -p 8501:8501 -v {volume} \\")
     print("          tensorflow/serving --model_config_file=/models/models.config")
     # A mask as a PNG in base64, with box and label.
     request = '{"signature_name": "mask_png_bytes", "instances": [{"image_bytes": {"b64": "%s"}}]}'

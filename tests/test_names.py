@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,9 +43,13 @@ def call(module, *arguments, **options):
 
 
 def push_and_extract(home, pictures):
-    call("components.pusher", f"--run_dir={home / 'run'}", f"--serving_dir={home / 'serving'}")
-    options = (f"--output={home / 'masks'}", f"--model={home / 'serving' / 'casm'}")
-    done = call("casm_tf.extract", pictures, *options)
+    options = (f"--run_dir={home / 'run'}", f"--serving_dir={home / 'serving'}")
+    said = call("components.pusher", *options).stdout
+    # The line that it gives to be pasted into a shell.
+    (line,) = [line for line in said.splitlines() if line.startswith("next")]
+    *_, model, _, _ = shlex.split(line)
+    assert model == f"--model={home / 'serving' / 'casm' / '1'}"
+    done = call("casm_tf.extract", pictures, f"--output={home / 'masks'}", model)
     assert len(done.stdout.splitlines()) == 2
     assert len(list((home / "masks").iterdir())) == 6
 
