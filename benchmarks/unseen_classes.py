@@ -26,7 +26,7 @@ from absl import flags
 from tqdm import tqdm
 
 import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
-from casm_tf.cli import program
+from casm_tf.cli import flagfiles, program
 from casm_tf.data import input_pipeline
 from casm_tf.evaluation import Accuracy, LocalizationEvaluator
 from casm_tf.host import files
@@ -55,9 +55,9 @@ def main():
         if row not in _TRAINED_ON:
             raise program.UserError(f"--rows: any of {', '.join(_TRAINED_ON)}; found {row!r}")
     runs_dir = pathlib.Path(FLAGS.runs_dir)
-    with program.blaming("config", (ValueError, OSError, flags.Error)):
+    with program.blaming("config"):
         # With what flagfiles within it say; of a flag given twice the last one counts.
-        lines = FLAGS.read_flags_from_files([f"--flagfile={FLAGS.config}"])
+        lines = flagfiles.expanded([f"--flagfile={FLAGS.config}"])
     settings = dict(line.removeprefix("--").partition("=")[::2] for line in lines)
     if "dataset" not in settings:
         raise program.UserError(f"--config: expected a --dataset in {FLAGS.config}")

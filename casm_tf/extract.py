@@ -12,18 +12,21 @@ The box is [x0, y0, x1, y1], half-open, in pixels of the picture as it is looked
 EXIF says; null where nothing is salient. Every picture is seen as a whole, made square.
 
 The model is the one for photographs that comes with the package, or --model: a run of
-casm_tf.train, a version that components.pusher made, such as serving/casm/1 (a SavedModel, which is
-a program: take it from trusted places only), or a server's, http://localhost:8501/v1/models/casm
+casm_tf.train or its model.keras, a model that components.pusher made, such as serving/casm, or one
+of its versions, serving/casm/1 (a SavedModel, which is a program: take it from trusted places
+only), or a server's, http://localhost:8501/v1/models/casm
 (REST) or grpc://localhost:8500/casm.
 
 Pictures whose three files are there and newer than the picture are passed over, so that a call that
-was broken off resumes; --overwrite makes them anew. Pictures that cannot be read are named on
-standard error; then the exit code is 1. It is 2 for a wrong flag or a file that is not there,
-before anything is written.
+was broken off resumes; --overwrite makes them anew. Pictures that cannot be read, or whose files
+cannot have their names (one of 250 bytes has no room for .mask.png), are named on standard error;
+then the exit code is 1. It is 2 for a wrong flag or a file that is not there, before anything is
+written.
 """
 
 import concurrent.futures
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -40,15 +43,14 @@ with imports.without("keras"):  # which no exported model needs: half a second
 from absl import flags
 from PIL import PngImagePlugin
 
-from casm_tf import pretrained
 from casm_tf.cli import limits, picture_files, program
 from casm_tf.host import files
-from casm_tf.serving import masks
-from casm_tf.serving.mask_model import MaskModel
+from casm_tf.serving import mask_model, masks
 
 FLAGS = flags.FLAGS
 
 _OF_SCENES = ("digit_scenes", "letter_scenes")
+_OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 _LARGE = 2**24  # pixels; of larger pictures one is written at a time, for memory's sake
 _writing_a_large_one = threading.Lock()
 
@@ -63,20 +65,20 @@ def main(arguments):
     with program.blaming("output"):
         files.check_writable(output)
     chosen = [(path, output / target) for path, target in chosen]
-    made_by = picture_files.maker(
-        FLAGS.model or pretrained.MODEL, (FLAGS.image_size, bool(FLAGS.refine))
-    )
+    with program.blaming("model"):
+        place = mask_model.located(FLAGS.model)
+    made_by = picture_files.maker(place, (FLAGS.image_size, bool(FLAGS.refine)))
     left = [x for x in chosen if FLAGS.overwrite or not picture_files.is_made(*x, made_by)]
     if len(left) < len(chosen):
         passed = len(chosen) - len(left)
         print(f"passed over {passed} that are made already (--overwrite)", file=sys.stderr)
-    unreadable = _extract(_open_model(), left, made_by) if left else 0
-    written = len(left) - unreadable
+    failed = _extract(_open_model(place), left, made_by) if left else 0
+    written = len(left) - failed
     print(f"made  a mask, an overlay and a cut-out of {written} in {output}", file=sys.stderr)
-    if unreadable:
-        print(f"{unreadable} of {len(left)} pictures could not be read", file=sys.stderr)
+    if failed:
+        print(f"{failed} of {len(left)} pictures could not be read or written", file=sys.stderr)
     print(_next(), file=sys.stderr)
-    return 1 if unreadable else None
+    return 1 if failed else None
 
 
 def write(mask, target, made_by=""):
@@ -85,31 +87,42 @@ def write(mask, target, made_by=""):
     The mask's has `made_by` in it, by which a later call knows it.
 
     Of a picture nothing but itself is in memory at its full size and depth. Raises ValueError for a
-    picture that cannot be read, OSError where one cannot write.
+    picture that cannot be read or whose files cannot have their names, OSError where no picture's
+    can be written.
     """
     paths = picture_files.outputs(target)
+    try:
+        return _write(mask, target, paths, made_by)
+    except OSError as error:
+        if error.errno not in _OF_ONE_NAME:
+            raise
+        raise ValueError(str(error)) from error
+
+
+def _write(mask, target, paths, made_by):
     with _writing_a_large_one if mask.size[0] * mask.size[1] > _LARGE else contextlib.nullcontext():
         image, opacity = mask.picture(), mask.opacity()
         target.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(paths["mask"]) as unfinished:
-            text = PngImagePlugin.PngInfo()
-            text.add_text(picture_files.MADE_BY, made_by)
-            opacity.save(unfinished, pnginfo=text)
+        # The longest name first: where there is no room for it nothing is written.
         with files.replacing(paths["overlay"]) as unfinished:
             masks.overlaid(image, opacity, mask.box).save(unfinished, quality=90)
         image.putalpha(opacity)  # in place
         with files.replacing(paths["cutout"]) as unfinished:
             # At Pillow's own level, 6, photographs take longer and become little smaller.
             image.save(unfinished, compress_level=1)
+        with files.replacing(paths["mask"]) as unfinished:
+            text = PngImagePlugin.PngInfo()
+            text.add_text(picture_files.MADE_BY, made_by)
+            opacity.save(unfinished, pnginfo=text)
     return {name: str(path) for name, path in paths.items()}
 
 
-def _open_model():
+def _open_model(place):
     from casm_tf.serving import client
 
     with program.blaming("model", (ValueError, OSError, client.ServerError)):
         try:
-            model = MaskModel.load(FLAGS.model, FLAGS.image_size)
+            model = mask_model.MaskModel.load(place, FLAGS.image_size)
         except ImportError as error:
             raise ValueError("for grpc: pip install 'casm_tf[serving]'") from error
     if str(model.trained_on).partition("/")[0] in _OF_SCENES:
@@ -122,7 +135,7 @@ def _open_model():
 
 
 def _extract(model, chosen, made_by):
-    """Make the files of (path, target) pairs; returns how many pictures could not be read.
+    """Make the files of (path, target) pairs; returns how many of them failed.
 
     Pictures are read and written in threads, beside the network's forward passes: while a batch is
     looked at, the next one is read and the one before it written.
@@ -135,7 +148,7 @@ def _extract(model, chosen, made_by):
         chosen[start : start + FLAGS.batch_size]
         for start in range(0, len(chosen), FLAGS.batch_size)
     ]
-    unreadable = 0
+    failed = 0
     with (
         concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
         tqdm(total=len(chosen), unit="picture") as progress,
@@ -145,14 +158,14 @@ def _extract(model, chosen, made_by):
             return [pool.submit(_read, model, path) for path, _ in batch]
 
         def report(writing):
-            nonlocal unreadable
+            nonlocal failed
             for (path, _), future in writing:
                 try:
                     with program.blaming("output", OSError):
                         line = json.dumps(future.result())
                     tqdm.write(line, file=sys.stdout)
                 except ValueError as error:
-                    unreadable += 1
+                    failed += 1
                     tqdm.write(files.printable(f"{path}: {error}"), file=sys.stderr)
                 progress.update()
 
@@ -178,7 +191,7 @@ def _extract(model, chosen, made_by):
                 for pair, one in zip(batch, seen, strict=True)
             ]
         report(writing)
-    return unreadable
+    return failed
 
 
 def _read(model, path):
@@ -215,8 +228,9 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "model",
         None,
-        "A run of casm_tf.train, a version that components.pusher made, such as serving/casm/1, or "
-        "a server's model: http://HOST:PORT/v1/models/casm or grpc://HOST:PORT/casm; by default "
+        "A run of casm_tf.train or its model.keras, what components.pusher made, such as "
+        "serving/casm, of which the newest version is taken, or serving/casm/1, or a server's "
+        "model: http://HOST:PORT/v1/models/casm or grpc://HOST:PORT/casm; by default "
         "the model for photographs that comes with the package.",
     )
     flags.DEFINE_string("output", "masks", "The directory for what is written.")
@@ -235,7 +249,7 @@ if __name__ == "__main__":
     flags.DEFINE_bool("overwrite", False, "Make anew what is there already.")
     flags.declare_key_flag("max_pixels")
     try:
-        program.run(main, takes_arguments=True)
+        program.run(main, takes_arguments=True, servers=("model",))
     except SystemExit as end:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -29,6 +29,17 @@ class Stepwise(keras.Model):
             raise ValueError("steps_per_execution is 1: snapshots are taken between steps")
         super().compile(optimizer=None, jit_compile=jit_compile, **kwargs)
 
+    def save(self, *_, **__):
+        """Raise NotImplementedError before there is a file, as `get_config` does."""
+        self.get_config()
+
+    def get_config(self):
+        """Raise NotImplementedError: Keras's file would not have all that the model is made of."""
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot be saved whole; save its mask model, "
+            "networks.mask_model(model.classifier, model.decoder, model.encoder), or save_weights()"
+        )
+
     def watch(self, values):
         """Take {name: float32 [B]} into the averages."""
         for name, value in values.items():

@@ -1,14 +1,15 @@
 """Whether a model is good enough to be pushed, as TFX says it: a directory with an empty file."""
 
-import json
 import pathlib
+
+from casm_tf.host import files
 
 _LOWER_IS_BETTER = ("LE",)
 
 
 def metrics_of(directory):
     """CASM's row of the evaluation.json in a directory. Raises OSError where there is none."""
-    return json.loads((pathlib.Path(directory) / "evaluation.json").read_text())["casm"]
+    return files.read_json(pathlib.Path(directory) / "evaluation.json")["casm"]
 
 
 def reasons_against(metrics, limits, baseline=None, margin=0.0):

@@ -12,6 +12,7 @@ With --blessing it also leaves BLESSED there, or NOT_BLESSED and says why, by --
 
 import json
 import pathlib
+import shlex
 
 from casm_tf.host import quiet  # before TensorFlow
 
@@ -59,7 +60,10 @@ flags.DEFINE_list(
     "What CASM is compared with. The maps are of the classifier before the alternation.",
 )
 flags.DEFINE_list(
-    "runs", [], "Other runs whose masks are compared too, such as runs/f (thinning F)."
+    "runs",
+    [],
+    "Other runs whose masks are compared too, such as runs/f (thinning F); a path with a comma in "
+    "double quotes.",
 )
 flags.DEFINE_list(
     "classifiers",
@@ -230,20 +234,12 @@ def _part(results, keep):
 
 def _made(run):
     """How this can be made again."""
-    given = [f"--{name}={value}" for name, value in _given_flags().items()]
+    own = FLAGS.get_flags_for_module("__main__")
+    given = [flag.serialize() for flag in own if not flag.using_default_value]
     return {
-        "command": " ".join(["python -m components.evaluator", *given]),
+        "command": f"python -m components.evaluator {shlex.join(given)}",
         "training": run_directory.trained_by(run),
         "versions": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
-    }
-
-
-def _given_flags():
-    """{flag: value} of this program's flags that are not at their default."""
-    return {
-        flag.name: ",".join(flag.value) if isinstance(flag.value, list) else flag.value
-        for flag in FLAGS.get_flags_for_module("__main__")
-        if not flag.using_default_value
     }
 
 

@@ -23,7 +23,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tqdm import tqdm
 
 from casm_tf.cli import limits, program
-from casm_tf.data import damage, datasets
+from casm_tf.data import damage, datasets, fields
 from casm_tf.host import files
 from components import examples
 
@@ -91,16 +91,16 @@ def _digest(directory):
 def _statistics(dataset, split):
     """A DatasetFeatureStatisticsList of one split."""
     info = dataset.builder.info
-    decoders = tfds.decode.PartialDecoding(datasets.needed(info.features))
+    decoders = tfds.decode.PartialDecoding(fields.needed(info.features))
     found = dataset.builder.as_dataset(
         split=split, decoders=decoders, read_config=tfds.ReadConfig(try_autocache=False)
     )
     sizes, boxes, labels = [], [], np.zeros(len(dataset.labels), int)
     total = info.splits[split].num_examples
-    looked_at = datasets.labelled(dataset, found).map(
+    looked_at = fields.labelled(dataset, found).map(
         lambda example: (
             tf.shape(example["image"])[:2],
-            tf.shape(datasets.boxes(dataset, example))[0],
+            tf.shape(fields.boxes(dataset, example))[0],
             example["label"],
         ),
         tf.data.AUTOTUNE,

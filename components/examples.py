@@ -27,7 +27,7 @@ def read(directory):
     Raises OSError where there is none and ValueError where it is no JSON.
     """
     directory = pathlib.Path(directory)
-    description = json.loads((directory / _FILE).read_text())
+    description = files.read_json(directory / _FILE)
     if description["settings"]["data_dir"] is None:
         description["settings"]["data_dir"] = str(directory / DATA)
     return description

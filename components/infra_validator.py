@@ -99,7 +99,7 @@ def _reason_against(path, model, dataset, images):
     """What is wrong with the exported model, or None."""
     pixels = dataset.denormalise(images)
     expected = model(dataset.normalise(tf.constant(pixels)), training=False)["mask"]
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, files.literal(path.absolute()) as literal:
         pictures = pathlib.Path(directory) / "pictures.npz"
         pngs = {
             f"png{number}": np.frombuffer(tf.io.encode_png(picture).numpy(), np.uint8)
@@ -109,7 +109,7 @@ def _reason_against(path, model, dataset, images):
         checker = pathlib.Path(casm_tf.__file__).parent / "serving" / "serving_check.py"
         done = subprocess.run(
             # -P: what lies beside the file is not found by chance.
-            [sys.executable, "-P", str(checker), str(path.absolute()), str(pictures)],
+            [sys.executable, "-P", str(checker), str(literal), str(pictures)],
             cwd=directory,
             capture_output=True,
             text=True,

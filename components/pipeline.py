@@ -26,7 +26,7 @@ import time
 
 from absl import flags
 
-from casm_tf.cli import program
+from casm_tf.cli import flagfiles, program
 from casm_tf.host import files
 from components import cluster, graph, source, store
 
@@ -117,13 +117,13 @@ def _compile(parameters):
     return 0
 
 
-def _in_force(arguments):
+def _in_force(given):
     """Arguments with what their flagfiles say, of a flag given twice the last one."""
-    expanded = FLAGS.read_flags_from_files(list(arguments))
-    for argument in expanded:
+    found = flagfiles.expanded(given)
+    for argument in found:
         if not argument.startswith("--"):
             raise ValueError(f"expected a flag such as --name=value; found {argument!r}")
-    return list({argument.partition("=")[0]: argument for argument in expanded}.values())
+    return list({argument.partition("=")[0]: argument for argument in found}.values())
 
 
 def _run(component, parameters, artefacts, done):

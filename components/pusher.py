@@ -11,6 +11,7 @@ not there.
 """
 
 import pathlib
+import shlex
 
 import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
@@ -114,7 +115,8 @@ def _say(path):
     print(f"next  {program.command('casm_tf.extract', *given)}")
     print("or serve it, with Docker (this command and the next were not tested here):")
     serving_dir = path.parent.parent.absolute()
-    print(f"      docker run --rm -p 8500:8500 -p 8501:8501 -v '{serving_dir}:/models' \\")
+    volume = shlex.quote(f"{serving_dir}:/models")
+    print(f"      docker run --rm -p 8500:8500 -p 8501:8501 -v {volume} \\")
     print("          tensorflow/serving --model_config_file=/models/models.config")
     # A mask as a PNG in base64, with box and label.
     request = '{"signature_name": "mask_png_bytes", "instances": [{"image_bytes": {"b64": "%s"}}]}'

@@ -225,3 +225,15 @@ def test_the_first_lambda_counts_for_the_first_steps_alone():
     steps(scheduled, 1)
     steps(first, 1)
     assert not close(scheduled.decoder.trainable_variables, first.decoder.trainable_variables)
+
+
+def test_a_model_that_would_not_load_again_is_not_saved(tmp_path):
+    model = make(separate=True)
+    with pytest.raises(NotImplementedError, match=r"networks\.mask_model\(model\.classifier"):
+        model.save(tmp_path / "casm.keras")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(NotImplementedError):
+        keras.saving.save_model(model, tmp_path / "casm.keras")
+    networks.mask_model(model.classifier, model.decoder, model.encoder).save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras", compile=False)
+    np.testing.assert_allclose(loaded(IMAGES)["mask"], model(IMAGES), atol=1e-6)

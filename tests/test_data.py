@@ -171,5 +171,8 @@ def test_two_processes_at_once_make_the_data_once(tmp_path):
     given = (input_pipeline.open_dataset, "digit_scenes/tiny", str(tmp_path / "data"))
     for process, files in [(programs.start(*given, **files), files) for files in said]:
         assert process.wait() == 0, files["stdout"].read_text()
-    # Its bar of progress is shown by the one that makes them.
-    assert sorted("Generating" in files["stdout"].read_text() for files in said) == [False, True]
+    # The one that makes them says so.
+    assert sorted("downloaded and prepared" in files["stdout"].read_text() for files in said) == [
+        False,
+        True,
+    ]

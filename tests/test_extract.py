@@ -81,7 +81,7 @@ def test_files_folders_and_globs_of_every_kind(exported, tmp_path):
     assert len([path for path in (tmp_path / "masks").rglob("*") if path.is_file()]) == 18
     for name in ("사진/cut.jpg: ", "사진/empty.png: "):
         assert name in done.stderr
-    assert "2 of 8 pictures could not be read" in done.stderr
+    assert "2 of 8 pictures could not be read or written" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -95,7 +95,7 @@ def test_a_picture_alone_is_success_and_nothing_else_on_standard_output(exported
 @pytest.mark.parametrize(
     "argument, expected",
     [
-        ("--model=missing", "--model: missing has no saved_model.pb"),
+        ("--model=missing", "--model: missing is no mask model; expected"),
         ("--image_size=100", "flag --image_size=100: expected a multiple of 32"),
         ("--image_size=448.5", "flag --image_size=448.5: "),
         ("missing.jpg", "there is no missing.jpg"),

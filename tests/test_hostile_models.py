@@ -56,6 +56,15 @@ def _with_a_class_of_another_module(path):
     _rewritten(path, change)
 
 
+class Odd(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+
+def _with_a_layer_of_its_own(path):
+    keras.Sequential([keras.Input((2,)), Odd()]).save(path)
+
+
 def _with_zeros(path):
     exports.tiny_model().save(path)
     _rewritten(path, lambda entries: {**entries, "assets/zeros": bytes(2**22)})
@@ -69,7 +78,8 @@ def _cut_off(path):
 HOSTILE_MODELS = {
     _with_lambda: "has code in it",
     _with_an_entry_outside: "has an entry that lies outside of it: 'assets/../../../hacked'",
-    _with_a_class_of_another_module: "is not a whole model",
+    _with_a_class_of_another_module: "has a layer system, which neither Keras nor",
+    _with_a_layer_of_its_own: "has a layer Odd, which neither Keras nor casm_tf knows",
     _with_zeros: "unpacks to .* bytes; expected at most 3000000",
     _cut_off: "is not a whole model",
 }

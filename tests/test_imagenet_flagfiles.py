@@ -9,6 +9,7 @@ from programs import ROOT
 from trees import write_tree, xml
 
 from casm_tf import objectives
+from casm_tf.cli import flagfiles
 
 FLAGFILES = sorted(
     set(ROOT.glob("configs/imagenet/*.flags")) - {ROOT / "configs/imagenet/base.flags"}
@@ -24,7 +25,7 @@ def parse(*paths):
         flags.FLAGS.unparse_flags()
         for name in flags.FLAGS:
             flags.FLAGS[name].unparse()
-        flags.FLAGS(["train", f"--flagfile={path}"])
+        flags.FLAGS(["train", *flagfiles.expanded([f"--flagfile={path}"])])
         print(json.dumps(flags.FLAGS.flag_values_dict(), default=str))
 
 

@@ -265,10 +265,9 @@ def test_a_run_gives_what_its_exported_model_gives(tmp_path):
 
 
 def test_models_that_are_none_are_refused(exported, tmp_path):
-    with pytest.raises(ValueError, match="expected a version that"):
-        MaskModel.load(exported.parent)
-    with pytest.raises(ValueError, match="expected a version that"):
-        MaskModel.load(tmp_path / "missing")
+    for path in (exported.parent.parent, tmp_path / "missing"):
+        with pytest.raises(ValueError, match=f"{path} is no mask model; expected a run"):
+            MaskModel.load(path)
     (tmp_path / "saved_model.pb").write_bytes(b"no model")
     with pytest.raises(ValueError, match="is not whole"):
         MaskModel.load(tmp_path)

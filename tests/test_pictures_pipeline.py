@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from trees import picture, write, write_tree, xml
 
-from casm_tf.data import crops, damage, datasets, input_pipeline
+from casm_tf.data import crops, damage, fields, input_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_what_of_a_mask_is_salient(name, salient, tmp_path, monkeypatch):
     with tfds.testing.mock_data(num_examples=1):
         dataset = input_pipeline.open_dataset(name, tmp_path)
     values = [[100], [255], [0]] if name == "caltech_birds2011" else [[1], [2], [3]]
-    mask, there = datasets.mask(dataset, {"segmentation_mask": tf.constant([values], tf.uint8)})
+    mask, there = fields.mask(dataset, {"segmentation_mask": tf.constant([values], tf.uint8)})
     assert np.flatnonzero(mask[0]).tolist() == salient
     assert there
 
@@ -230,7 +230,7 @@ def test_xml_files_are_joined_to_a_data_set_by_the_files_names(tmp_path, monkeyp
     for name, expected in (("n01440764_1.JPEG", [[0, 0, 1, 0.5]]), ("n01440764_2.JPEG", [])):
         example = {"image": np.zeros((8, 8, 3), np.uint8), "file_name": name, "label": 0}
         examples = tf.data.Dataset.from_tensors(example)
-        (found,) = examples.map(lambda e: datasets.boxes(dataset, e)).as_numpy_iterator()
+        (found,) = examples.map(lambda e: fields.boxes(dataset, e)).as_numpy_iterator()
         assert found.tolist() == expected
         assert found.shape[1] == 4
 
@@ -251,6 +251,6 @@ def test_where_objects_are_labelled_the_largest_is_the_pictures(monkeypatch):
         },
     }
     examples = tf.data.Dataset.from_generator(lambda: iter(pictures), output_signature=spec)
-    (example,) = datasets.labelled(dataset, examples)
+    (example,) = fields.labelled(dataset, examples)
     assert int(example["label"]) == 7
-    assert datasets.boxes(dataset, example).numpy().tolist() == boxes[1:].tolist()
+    assert fields.boxes(dataset, example).numpy().tolist() == boxes[1:].tolist()

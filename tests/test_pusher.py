@@ -66,4 +66,4 @@ def test_a_directory_without_a_finished_run_is_refused(gone, run_dir, tmp_path):
 def test_a_run_that_does_not_say_on_what_it_was_trained_is_refused(text, run_dir, tmp_path):
     (run_dir / "run.json").write_text(text)
     done = push(run_dir, f"--serving_dir={tmp_path / 'serving'}")
-    programs.assert_refused(done, f"--run_dir: {run_dir / 'run.json'} ")
+    programs.assert_refused(done, f"--run_dir: {run_dir / 'run.json'}")

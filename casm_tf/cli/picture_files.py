@@ -80,12 +80,12 @@ def _named(argument):
     if path.is_dir():
         root, found = path, path.rglob("*")
     else:
-        parts = path.parts
-        wild = [number for number, part in enumerate(parts) if set(part) & set("*?[")]
-        if not wild:
+        # A folder that is there has its name, whatever wildcards are in it.
+        root = next(parent for parent in path.parents if parent.is_dir())
+        pattern = path.relative_to(root)
+        if not set(str(pattern)) & set("*?["):
             raise ValueError(f"there is no {argument}")
-        root = pathlib.Path(*parts[: wild[0]])
-        found = root.glob(str(pathlib.Path(*parts[wild[0] :])))
+        found = root.glob(str(pattern))
     pairs = [(path, path.relative_to(root)) for path in sorted(found) if _is_picture(path)]
     if any(".." in relative.parts for _, relative in pairs):
         raise ValueError(f"{argument}: expected no .. behind a wildcard")

@@ -12,25 +12,30 @@ import sys
 
 from absl import app, flags, logging
 
+from casm_tf.cli import flagfiles
 from casm_tf.host import files
+
+_SERVER = re.compile("(https?|grpc)://")
 
 
 class UserError(Exception):
     """A mistake of the user's: names the flag or file, what was found and what is expected."""
 
 
-def run(main, takes_arguments=False, groups=None):
+def run(main, takes_arguments=False, groups=None, servers=()):
     """Parse the flags and call main(), or main(arguments); called at the end of a program.
 
     --help shows the program's flags as they stand in its module; with `groups` {title: its first
-    flag}, first those of the module that defines these, under the titles.
+    flag}, first those of the module that defines these, under the titles. Of the flags those named
+    in `servers` may have a server's address, no other a value such as gs://bucket/run.
 
     A `UserError`, a wrong flag or a left-over argument ends the program with one line on the
     terminal and exit code 2. Otherwise the exit code is what main returns; None is 0.
     """
     try:
         run_main = _with_arguments(main) if takes_arguments else _without_arguments(main)
-        app.run(run_main, flags_parser=functools.partial(_parse, groups=groups))
+        parse = functools.partial(_parse, groups=groups, servers=servers)
+        app.run(run_main, flags_parser=parse)
     except UserError as error:
         _refuse(error)
 
@@ -92,20 +97,36 @@ def command(module, *arguments):
     return shlex.join([str(python), "-m", module, *map(str, arguments)])
 
 
-def _parse(argv, groups):
+def _parse(argv, groups, servers):
     if {"--help", "-help", "-h", "--helpshort", "-helpshort"}.intersection(argv):
         text = sys.modules["__main__"].__doc__.rstrip()
         text = re.sub(r"\bpython -m (\w+(?:\.\w+)*)", lambda found: command(found[1]), text)
         print(f"{text}\n{''.join(_flag_lines(groups or {}))}", end="")
         sys.exit()
     try:
-        arguments = flags.FLAGS(argv)
-    except flags.Error as error:
+        left = flags.FLAGS([argv[0], *flagfiles.expanded(argv[1:])])
+    except (flags.Error, ValueError) as error:
         _refuse(error)
+    _check_local(left[1:], servers)
     if flags.FLAGS["verbosity"].using_default_value:
         # absl would take INFO, and then TFDS tells of every file it opens.
         flags.FLAGS.verbosity = logging.WARNING
-    return arguments
+    return left
+
+
+def _check_local(others, servers):
+    """Refuse what is no path of this machine, of all flags and other arguments."""
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and not (name in servers and _SERVER.match(one)):
+                with blaming(name):
+                    files.check_local(one)
+    try:
+        for one in others:
+            files.check_local(one)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _flag_lines(groups):

@@ -8,18 +8,15 @@ import sys
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from absl import logging
 
 # Importing a builder registers it.
 import casm_tf.data.digit_scenes
 import casm_tf.data.letter_scenes  # noqa: F401
-from casm_tf.data import annotations, damage, image_folder
+from casm_tf.data import annotations, damage, fields, image_folder
 from casm_tf.host import files
 
 _SIZE = 224  # of what is seen of pictures of any size, unless another is asked for
 _UNLABELLED_TEST = ("imagenet2012", "voc/2012")
-# What data sets call a mask, or a list of one or none.
-_MASKS = ("mask", "masks", "segmentation_mask")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +92,8 @@ def open_dataset(
     Args:
         name: "image_folder", or what TFDS calls a data set of pictures in colour with a label (or
             labelled objects), such as "digit_scenes/full" or "caltech_birds2011".
-        data_dir: where TFDS keeps its data sets; None is in the home directory.
+        data_dir: where TFDS keeps its data sets; None is TFDS's own choice, TFDS_DATA_DIR of the
+            environment or tensorflow_datasets in the home directory.
         image_dir, boxes, masks, unlabelled_as: of `image_folder.config`. With another data set that
             has the files' names (imagenet2012) `boxes` is a folder of XML files, joined to them.
         image_size: of what the networks see; by default the pictures' own size if all have one,
@@ -105,6 +103,7 @@ def open_dataset(
     not whole and for what `image_folder` refuses; OSError for a directory that cannot be written
     in.
     """
+    _check_data_dir(data_dir)
     if not sys.stderr.isatty():  # there a bar is a line for each of its states
         tfds.disable_progress_bar()
     if name == "image_folder":
@@ -124,7 +123,7 @@ def open_dataset(
     return Dataset(
         builder=builder,
         image_size=image_size or own or _SIZE,
-        labels=tuple(_label_feature(info.features).names),
+        labels=tuple(fields.label_feature(info.features).names),
         mean=mean,
         std=std,
         xml=xml,
@@ -135,15 +134,15 @@ def of_classes(dataset, classes):
     """The data set with some of its classes only, numbered anew from 0 in their old order.
 
     `classes` is a range of the old numbers such as "0-499", both ends included, or the path of a
-    file with a class's name in each line. Raises ValueError for what is not there, OSError for a
-    file that cannot be read.
+    file with a class's name in each line, in UTF-8. Raises ValueError for what is not there,
+    OSError for a file that cannot be read.
     """
     numbers = re.fullmatch(r"(\d+)-(\d+)", classes)
     if numbers:
         first, last = map(int, numbers.groups())
         chosen = range(first, last + 1)
     else:
-        lines = pathlib.Path(classes).read_text(encoding="utf-8").splitlines()
+        lines = files.read_text(classes).splitlines()
         names = {annotations.normal(line.strip()) for line in lines} - {""}
         unknown = sorted(names.difference(dataset.labels))
         if unknown:
@@ -155,90 +154,15 @@ def of_classes(dataset, classes):
     return dataclasses.replace(dataset, labels=labels, classes=tuple(chosen))
 
 
-def needed(features, masks=False):
-    """Which of a data set's features are read, with the masks or without: {name: True}."""
-    names = {"image", "label", "bbox", "objects", file_name(features)}
-    names = (names | set(_MASKS if masks else ())) & set(features)
-    parts = {"label", "bbox"}
-    if "objects" in names:
-        parts &= set(features["objects"].feature)
-    return {name: dict.fromkeys(parts, True) if name == "objects" else True for name in names}
-
-
-def labelled(dataset, examples):
-    """The examples whose class is in the data set, each with its `label` there, int32.
-
-    Where objects are labelled and pictures are not (VOC) a picture's label is that of its largest
-    box; the boxes of that label become its `bbox`. A picture without an object is left out.
-    """
-    names = _label_feature(dataset.builder.info.features).names
-    classes = range(len(names)) if dataset.classes is None else dataset.classes
-    numbers = np.full(len(names), -1, np.int32)
-    numbers[list(classes)] = range(len(classes))
-
-    def label(example):
-        if "label" not in example:
-            boxes, labels = example["objects"]["bbox"], example["objects"]["label"]
-            areas = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-            largest = labels[tf.argmax(areas)]
-            example = {**example, "label": largest, "bbox": boxes[labels == largest]}
-        # -1 is no label, of pictures that have none.
-        found = tf.gather(numbers, tf.maximum(example["label"], 0))
-        return {**example, "label": tf.where(example["label"] < 0, -1, found)}
-
-    if "label" not in dataset.builder.info.features:
-        examples = examples.filter(lambda example: tf.size(example["objects"]["label"]) > 0)
-    examples = examples.map(label, tf.data.AUTOTUNE)
-    if dataset.classes is not None:
-        examples = examples.filter(lambda example: example["label"] >= 0)
-    return examples
-
-
-def boxes(dataset, example):
-    """The boxes of an example of `labelled`: float32 [N, 4], ymin, xmin, ymax, xmax in [0, 1]."""
-    if dataset.xml is not None:
-
-        def read(name, label, shape):
-            path = dataset.xml.get(_stem(name.decode()))
-            found = np.zeros((0, 4))
-            try:
-                if path is not None:
-                    size = tuple(shape[1::-1].tolist())
-                    found, _ = annotations.clipped(
-                        annotations.read_xml(path, dataset.labels[label], size)
-                    )
-            except (ValueError, OSError) as error:
-                logging.warning("a picture's boxes are left out: %s", error)
-            return found[:, [1, 0, 3, 2]].astype(np.float32)
-
-        name = example[file_name(dataset.builder.info.features)]
-        arguments = (name, example["label"], tf.shape(example["image"]))
-        return tf.ensure_shape(tf.numpy_function(read, arguments, tf.float32), (None, 4))
-    if "bbox" in example:
-        return tf.reshape(example["bbox"], (-1, 4))
-    if "bbox" in example.get("objects", {}):
-        return example["objects"]["bbox"]
-    return tf.zeros((0, 4))
-
-
-def mask(dataset, example):
-    """The mask of an example, bool [H, W], and whether it has one, a bool tensor; None without any.
-
-    Salient is what is at least 128. Oxford's pets have 1, 2 and 3 instead: all but 2, the
-    background, is salient, also the border.
-    """
-    name = next((name for name in _MASKS if name in example), None)
-    if name is None:
-        return None, None
-    masks, there = example[name], tf.constant(True)
-    found = masks
-    if masks.shape.rank == 4:  # a list of one or none
-        there = tf.shape(masks)[0] > 0
-        empty = tf.zeros((*tf.unstack(tf.shape(example["image"])[:2]), 1), tf.uint8)
-        found = tf.cond(there, lambda: masks[0], lambda: empty)
-    if dataset.builder.name == "oxford_iiit_pet":
-        return found[..., 0] != 2, there
-    return found[..., 0] >= 128, there
+def _check_data_dir(data_dir):
+    """Raise OSError where data cannot be kept: TFDS would make a folder ~, or none at all."""
+    directory = str(data_dir or tfds.core.constants.DATA_DIR)
+    try:
+        files.check_local(directory)
+    except ValueError as error:
+        raise OSError(str(error)) from error
+    if directory.startswith("~"):
+        raise OSError("there is no home directory to keep the data in; name a directory")
 
 
 def _registered(name, data_dir, boxes):
@@ -249,15 +173,15 @@ def _registered(name, data_dir, boxes):
         not isinstance(features, tfds.features.FeaturesDict)
         or "image" not in features
         or features["image"].shape[-1] != 3
-        or not isinstance(_label_feature(features), tfds.features.ClassLabel)
+        or not isinstance(fields.label_feature(features), tfds.features.ClassLabel)
     ):
         raise ValueError(f"{name!r} is no data set of pictures in colour, each with a label")
     xml = None
     if boxes is not None:
-        if file_name(features) not in features:
+        if fields.file_name(features) not in features:
             raise ValueError(f"{name!r} does not give its files' names: no boxes can be joined")
         paths = annotations.files_below(boxes, ".xml")
-        xml = {_stem(name): paths[name] for name in paths}
+        xml = {fields.stem(name): paths[name] for name in paths}
     directory = pathlib.Path(builder.data_dir)
     if not directory.exists():  # else it may lie on a disk that is read-only
         try:
@@ -276,21 +200,3 @@ def _builder(name, data_dir):
         except (ValueError, AssertionError, TypeError, LookupError) as error:
             # TFDS's own message lists every data set there is.
             raise ValueError(f"TFDS knows no data set {name!r}") from error
-
-
-def _label_feature(features):
-    """The feature that holds the classes' names, or None."""
-    if "label" in features:
-        return features["label"]
-    if "objects" in features and "label" in features["objects"].feature:
-        return features["objects"].feature["label"]
-    return None
-
-
-def file_name(features):
-    """The name of the feature that holds a picture's file name, where there is one."""
-    return "image/filename" if "image/filename" in features else "file_name"
-
-
-def _stem(path):
-    return annotations.normal(pathlib.PurePosixPath(path).stem)

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from casm_tf import networks, pretrained
-from casm_tf.data import crops, datasets
+from casm_tf.data import crops, fields
 from casm_tf.data.datasets import Dataset, of_classes, open_dataset
 
 __all__ = [
@@ -88,7 +88,7 @@ def names_of_batch(dataset, batch_size, seed, number):
     are known where the data set has no file names and is not kept in memory: then the list is
     empty. Reads all that stands before that batch.
     """
-    name = datasets.file_name(dataset.builder.info.features)
+    name = fields.file_name(dataset.builder.info.features)
     first = batch_size * (number - 1)
     if _fits_in_memory(dataset):
         names = _shuffled(dataset, seed, lambda x: x.get(name, x["tfds_id"]), with_ids=True)
@@ -116,12 +116,12 @@ def evaluation_batches(
     """
     builder, size = dataset.builder, dataset.image_size
     features = builder.info.features
-    needed = tfds.decode.PartialDecoding(datasets.needed(features, masks=True))
+    needed = tfds.decode.PartialDecoding(fields.needed(features, masks=True))
 
     def prepare(example):
-        mask, has_mask = datasets.mask(dataset, example)
+        mask, has_mask = fields.mask(dataset, example)
         image, boxes, mask = crops.evaluation_view(
-            *(example["image"], datasets.boxes(dataset, example)),
+            *(example["image"], fields.boxes(dataset, example)),
             *(size, protocol, resize or size, mask),
         )
         prepared = {
@@ -134,7 +134,7 @@ def evaluation_batches(
 
     split = tfds.even_splits(dataset.split(split), part[1])[part[0]]
     examples = builder.as_dataset(split=split, decoders=needed)
-    examples = datasets.labelled(dataset, examples).map(prepare, tf.data.AUTOTUNE)
+    examples = fields.labelled(dataset, examples).map(prepare, tf.data.AUTOTUNE)
     batches = examples.padded_batch(batch_size)
     return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -151,7 +151,7 @@ def _shuffled(dataset, seed, part, with_ids=False):
     """What `part` takes of each training example, over and over, each epoch in another order."""
     read = tfds.ReadConfig(add_tfds_id=with_ids)
     examples = dataset.builder.as_dataset(split="train", read_config=read)
-    examples = datasets.labelled(dataset, examples).map(part)
+    examples = fields.labelled(dataset, examples).map(part)
     examples = examples.cache()  # Decoded, so that a picture is decoded once.
     size = dataset.builder.info.splits["train"].num_examples
     return examples.shuffle(size, seed=seed, reshuffle_each_iteration=True).repeat()
@@ -186,7 +186,7 @@ def _labelled_records(dataset, seed, first):
     paths = [str(path) for path in split.filepaths]
     buffer = max(1, _BUFFER_BYTES * split.num_examples // max(1, split.num_bytes))
     partial = tfds.decode.PartialDecoding(
-        datasets.needed(info.features), decoders={"image": tfds.decode.SkipDecoding()}
+        fields.needed(info.features), decoders={"image": tfds.decode.SkipDecoding()}
     )
     features = partial.extract_features(info.features)
 
@@ -209,4 +209,4 @@ def _labelled_records(dataset, seed, first):
             tf.data.AUTOTUNE,
         )
     )
-    return datasets.labelled(dataset, examples).skip(first - epochs_had * split.num_examples)
+    return fields.labelled(dataset, examples).skip(first - epochs_had * split.num_examples)

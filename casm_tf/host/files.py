@@ -3,24 +3,98 @@
 import contextlib
 import errno
 import fcntl
+import functools
+import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import tempfile
+
+_UNFINISHED = ".unfinished."
+_PATTERNS = set("*?[\\")
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """A temporary path beside `path` that takes its name once all is written."""
+    """A temporary path of the same name that takes the place of `path` once all is written."""
     path = pathlib.Path(path)
-    temporary = path.with_name(f".unfinished.{path.name}")
+    # In a folder, as a name may be as long as names can be.
+    with naming(path), unfinished(path.parent) as folder:
+        yield folder / path.name
+        (folder / path.name).replace(path)
+
+
+@contextlib.contextmanager
+def unfinished(folder):
+    """A folder of this process alone in `folder`, for what is moved out of it once it is whole."""
+    _clear(folder)
+    start = f"{_UNFINISHED}{platform.node()}.{os.getpid()}."
+    with tempfile.TemporaryDirectory(prefix=start, dir=folder) as temporary:
+        yield pathlib.Path(temporary)
+
+
+@functools.cache  # once a process: there may be a million files
+def _clear(folder):
+    """Remove what killed processes of this machine left unfinished in a folder."""
+    start = f"{_UNFINISHED}{platform.node()}."
+    for path in folder.iterdir():
+        process = path.name.removeprefix(start).partition(".")[0]
+        if path.name.startswith(start) and process.isdecimal():
+            try:
+                os.kill(int(process), 0)
+            except (ProcessLookupError, OverflowError):
+                shutil.rmtree(path, ignore_errors=True)
+            except PermissionError:  # another user's, and alive
+                pass
+
+
+def check_local(path):
+    """Raise ValueError for an address such as gs://bucket/run, also as a part of a longer value.
+
+    pathlib would take it for a path on this machine, in a folder gs:.
+    """
+    if re.search(r"(?:^|[=,:])[a-z][a-z0-9+.-]*://", str(path), re.IGNORECASE):
+        raise ValueError(
+            f"{path} is no path of this machine; mount or copy what is there, and give its path"
+        )
+
+
+@contextlib.contextmanager
+def literal(path):
+    """Another path of an existing folder, without what TensorFlow takes for a pattern.
+
+    It looks for a checkpoint's and a SavedModel's files by their path as a pattern, and does not
+    find them in a folder `run [1]`.
+    """
+    if not _PATTERNS.intersection(str(path)):
+        yield pathlib.Path(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = pathlib.Path(folder, "link")
+        link.symlink_to(pathlib.Path(path).absolute())
+        yield link
+
+
+def read_text(path):
+    """The text of a file that a user may have written, with a byte-order mark or without.
+
+    Raises ValueError that names the file where it is not in UTF-8, OSError where it cannot be read.
+    """
     try:
-        with naming(path):
-            yield temporary
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        return pathlib.Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8; {error}") from error
+
+
+def read_json(path):
+    """What is in a JSON file; raises as `read_text`, ValueError for what is no JSON too."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON; {error}") from error
 
 
 def sync(path):
@@ -37,11 +111,15 @@ def sync(path):
 
 @contextlib.contextmanager
 def naming(path):
-    """Name the path in an OSError that names none, such as that of a full disk."""
+    """Name the path in an OSError that names none, such as that of a full disk, or another's place.
+
+    That is what `unfinished` gave.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        is_named = error.filename is not None and _UNFINISHED not in str(error.filename)
+        if error.errno is None or is_named:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 

@@ -1,6 +1,7 @@
 """Models in Keras's format that others made; nothing in them is run."""
 
 import pathlib
+import re
 
 import keras
 
@@ -23,4 +24,7 @@ def load_keras(path):
     except Exception as error:  # Keras raises what the file's contents lead it to.
         if "code execution" in str(error):
             raise ValueError(f"{path} has code in it, as of a Lambda layer") from error
+        if found := re.search(r"Could not locate class '(\w+)'", str(error)):
+            reason = f"has a layer {found[1]}, which neither Keras nor casm_tf knows"
+            raise ValueError(f"{path} {reason}") from error
         raise ValueError(f"{path} is not a whole model in Keras's format") from error

@@ -28,14 +28,13 @@ import contextlib
 import json
 import pathlib
 import shutil
-import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from casm_tf.host import files
-from casm_tf.serving.mask_model import DESCRIPTION
+from casm_tf.serving.mask_model import DESCRIPTION, newest_version
 from casm_tf.serving.servable import PLACES, servable
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
@@ -118,12 +117,6 @@ def push(exported, directory, version=None):
     return path
 
 
-def newest_version(directory):
-    """The largest version in a served model's directory; 0 where there is none."""
-    names = (path.name for path in pathlib.Path(directory).glob("*"))
-    return max((int(name) for name in names if name.isascii() and name.isdecimal()), default=0)
-
-
 def _new_version(directory, version):
     """The path of a version that is not there yet; None is the one after the newest."""
     if version is None:
@@ -142,8 +135,8 @@ def _unfinished(path):
     files.check_writable(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     # TensorFlow Serving passes over names that are no numbers.
-    with tempfile.TemporaryDirectory(prefix=".unfinished.", dir=path.parent) as temporary:
-        unfinished = pathlib.Path(temporary) / path.name
+    with files.unfinished(path.parent) as folder:
+        unfinished = folder / path.name
         try:
             yield unfinished
         except tf.errors.OpError as error:  # TensorFlow's own kind, for a full disk too

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from casm_tf import pretrained
-from casm_tf.host import imports
+from casm_tf.host import files, imports
 from casm_tf.serving import masks
 
 DESCRIPTION = "assets.extra/casm.json"  # in an exported model's directory
@@ -34,9 +34,10 @@ class MaskModel:
         """A model from where it is.
 
         Args:
-            source: None, the model for photographs that comes with the package; a version that
-                components.pusher made, such as serving/casm/1; a run of casm_tf.train; or a
-                server's model, http://HOST:PORT/v1/models/NAME (REST; with /versions/N or not) or
+            source: None, the model for photographs that comes with the package; what
+                components.pusher made, such as serving/casm, of which the newest version is taken,
+                or serving/casm/1; a run of casm_tf.train or its model.keras; or a server's model,
+                http://HOST:PORT/v1/models/NAME (REST; with /versions/N or not) or
                 grpc://HOST:PORT/NAME, for which the package tensorflow-serving-api is needed. A
                 SavedModel is a program: take it from trusted places only.
             image_size: a multiple of 32 other than the model's own, for a model on this machine:
@@ -48,18 +49,16 @@ class MaskModel:
             client.ServerError: a server does not answer.
             ImportError: the package for grpc is not there.
         """
-        source = pretrained.MODEL if source is None else source
-        scheme = urllib.parse.urlsplit(str(source)).scheme
-        if scheme in ("http", "https", "grpc"):
+        source = located(source)
+        if isinstance(source, str):
             if image_size is not None:
                 raise ValueError(f"{source} has a size of its own; found image_size {image_size}")
             _import_tensorflow()
             from casm_tf.serving import client
 
-            return cls(client.open_server(str(source)))
-        path = pathlib.Path(source)
-        is_run = not (path / "saved_model.pb").exists() and (path / "model.keras").exists()
-        return cls((_open_run if is_run else _open_exported)(path, image_size))
+            return cls(client.open_server(source))
+        is_exported = (source / "saved_model.pb").exists()
+        return cls((_open_exported if is_exported else _open_run)(source, image_size))
 
     def __call__(self, pictures, batch_size=16):
         """The `masks.Mask` of a picture, or a list of them for a list.
@@ -122,6 +121,32 @@ class MaskModel:
         ]
 
 
+def located(source=None):
+    """Where `MaskModel.load` finds a model: a server's address, a str, or a directory, a Path.
+
+    That is a run's, with model.keras, or an exported version's. Raises ValueError where there is no
+    model.
+    """
+    if urllib.parse.urlsplit(str(source)).scheme in ("http", "https", "grpc"):
+        return str(source)
+    files.check_local(source)
+    path = pathlib.Path(pretrained.MODEL if source is None else source)
+    of_run = path.parent if path.name == "model.keras" else path
+    for place in (of_run, path / str(newest_version(path))):
+        if any((place / name).is_file() for name in ("saved_model.pb", "model.keras")):
+            return place
+    raise ValueError(
+        f"{path} is no mask model; expected a run of casm_tf.train with its model.keras, or what "
+        "components.pusher made, such as serving/casm or serving/casm/1"
+    )
+
+
+def newest_version(directory):
+    """The largest version in a served model's directory; 0 where there is none."""
+    names = (path.name for path in pathlib.Path(directory).glob("*"))
+    return max((int(name) for name in names if name.isascii() and name.isdecimal()), default=0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Seen:
     """A picture as the network sees it: uint8 [S, S, 3]; its size; how it is opened again."""
@@ -155,17 +180,12 @@ class LocalModel:
 
 
 def _open_exported(path, image_size):
-    if not (path / "saved_model.pb").is_file():
-        raise ValueError(
-            f"{path} has no saved_model.pb; expected a version that components.pusher made, such "
-            "as serving/casm/1, or a run of casm_tf.train with its model.keras"
-        )
     _import_tensorflow()
     import tensorflow as tf
 
     try:
-        with imports.uncollected():
-            model = tf.saved_model.load(str(path))
+        with imports.uncollected(), files.literal(path) as literal:
+            model = tf.saved_model.load(str(literal))
     except Exception as error:  # TensorFlow raises what a broken file leads it to.
         raise ValueError(f"{path} is not whole: {' '.join(str(error).split())}") from error
     default = model.signatures.get("serving_default")

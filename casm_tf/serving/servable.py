@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from casm_tf import networks
+from casm_tf.host import files
 from casm_tf.networks.layers import OpenUpSampling2D
 from casm_tf.serving import decoding, tensor_boxes
 from casm_tf.serving.masks import STRIDE
@@ -84,12 +85,13 @@ def read_weights(directory):
     directory = pathlib.Path(directory)
     found = {}
     try:
-        checkpoint = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
-        for kind, shapes in json.loads((directory / PLACES).read_text()).items():
-            vector = checkpoint.get_tensor(f"packed/{kind}/.ATTRIBUTES/VARIABLE_VALUE")
-            ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
-            for path, piece in zip(shapes, np.split(vector, ends[:-1]), strict=True):
-                found[path] = piece.reshape(shapes[path]).astype(np.float32)
+        with files.literal(directory) as literal:
+            checkpoint = tf.train.load_checkpoint(str(literal / "variables" / "variables"))
+            for kind, shapes in json.loads((directory / PLACES).read_text()).items():
+                vector = checkpoint.get_tensor(f"packed/{kind}/.ATTRIBUTES/VARIABLE_VALUE")
+                ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
+                for path, piece in zip(shapes, np.split(vector, ends[:-1]), strict=True):
+                    found[path] = piece.reshape(shapes[path]).astype(np.float32)
     except (tf.errors.OpError, OSError, ValueError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{directory} has no weights that can be read") from error
     return found

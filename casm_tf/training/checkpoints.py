@@ -96,13 +96,13 @@ class Checkpoints:
         return found
 
     def _read(self, folder):
-        reader = tf.train.load_checkpoint(folder / "variables")
-        there = reader.get_variable_to_shape_map()
         expected = {name: variable.shape.as_list() for name, variable in self._variables.items()}
-        if there != expected:
-            raise OSError(f"{folder} is of another model, or of another version of casm_tf")
-        for name, variable in self._variables.items():
-            variable.assign(reader.get_tensor(name))
+        with files.literal(folder) as path:
+            reader = tf.train.load_checkpoint(path / "variables")
+            if reader.get_variable_to_shape_map() != expected:
+                raise OSError(f"{folder} is of another model, or of another version of casm_tf")
+            for name, variable in self._variables.items():
+                variable.assign(reader.get_tensor(name))
 
     def _write(self, step, values):
         self.directory.mkdir(parents=True, exist_ok=True)

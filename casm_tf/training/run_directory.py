@@ -107,10 +107,7 @@ def read(directory):
     path = pathlib.Path(directory) / "run.json"
     if not path.exists():
         raise FileNotFoundError(f"there is no run in {directory}")
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    found = files.read_json(path)
     if not isinstance(found, dict) or not {"flags", "labels", "mean", "std", "data"} <= set(found):
         raise ValueError(
             f"{path} does not say what data the run was trained on; older runs are not read"
