@@ -161,7 +161,12 @@ def _lead(casm, protocol):
         sentences.append(
             "The pictures have no boxes: nothing here tells whether a mask finds the object."
         )
-    if "top1" in casm and "top1_before" in casm:
+    if "top1" in casm and "top1_before" not in casm:
+        sentences.append(
+            "The pictures have no labels: a class is right where it is what the classifier said "
+            f"before it saw masks. CASM's classifier says the same of {casm['top1']:.3f} of them."
+        )
+    elif "top1" in casm:
         sentences.append(
             f"CASM's classifier is right on {casm['top1']:.3f} of the pictures, and was on "
             f"{casm['top1_before']:.3f} before it saw masks."
