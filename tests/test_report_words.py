@@ -61,6 +61,13 @@ def test_it_says_what_casm_wins_and_what_it_loses(tmp_path):
     assert "Ahead" not in alone and "Behind" not in alone
 
 
+def test_a_card_has_the_best_other_and_a_box_in_the_middle(tmp_path):
+    words = written(tmp_path)[1]
+    assert words.count("The best other: centre box 0.300") == 1  # LE
+    assert "The best other: CAM 0.450 A trivial one: centre box 0.400" in words  # PxAP
+    assert words.count("A trivial one") == 1
+
+
 def test_every_number_with_a_direction_says_it(tmp_path):
     found, _ = written(tmp_path)
     text = (tmp_path / "report.html").read_text()

@@ -186,8 +186,10 @@ def _short(methods):
         head, meaning = _CARDS[key]
         cards += f'<div><h3>{head}</h3><p class="number">{tables.number(key, casm[key])}</p>'
         cards += f"<p>{meaning}</p>"
-        for words, name in (("The best other", others.get(key)), ("A trivial one", "centre_box")):
-            if key in methods.get(name, {}) and (words, name) != ("A trivial one", others.get(key)):
+        # A dict, so that the centre box stands there once where it is the best.
+        shown = {"centre_box": "A trivial one", others.get(key): "The best other"}
+        for name, words in reversed(shown.items()):
+            if key in methods.get(name, {}):
                 value = f"{method_title(name)} {tables.number(key, methods[name][key])}"
                 cards += f'<p class="quiet">{words}: {escape(value)}</p>'
         cards += "</div>"
