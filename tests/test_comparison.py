@@ -71,3 +71,12 @@ def test_pictures_are_shown_by_their_classes_with_the_maps_that_are_compared():
     found = [example.caption for example in comparison.examples]
     assert sorted(found) == sorted([captions[0], captions[2], captions[0]])
     assert len(compared(batch([1] * 9, [box] * 9)).first["images"]) == 7
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_without_labels_nobody_was_right_before():
+    # The targets are then what the classifier said before the alternation: it would agree with
+    # itself. Of some labels these alone count.
+    box = [[0, 0, 4, 4]]
+    assert "top1_before" not in compared(batch([-1, -1], [box, box])).compute()["casm"]
+    assert compared(batch([-1, 0, 1, 1], [box] * 4)).compute()["casm"]["top1_before"] == 2 / 3

@@ -223,7 +223,7 @@ def test_a_report_with_a_hole_is_refused(tmp_path, value):
         ({"threshold_curves": {"casm": (THRESHOLDS, THRESHOLDS * np.nan)}}, "CASM: a curve of LE"),
         ({"precision_recall": {"casm": THRESHOLDS}}, r"found \(11,\)"),
         ({"perturbation": {"casm": {"deletion": THRESHOLDS - 1}}}, "not negative"),
-        ({"classifiers": {"casm": {"vgg": {"top1": float("nan")}}}}, "vgg, original: a share"),
+        ({"classifiers": {"casm": {"vgg": {"top1": float("nan")}}}}, "vgg, whole picture: a share"),
         ({"figure": b"GIF89a"}, "the figure is a PNG"),
     ],
 )

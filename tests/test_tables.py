@@ -72,6 +72,13 @@ def test_the_terminal_says_how_large_the_true_boxes_are():
     assert "\ntrue boxes cover 43% of a picture (median)\n" in text
 
 
+def test_the_terminal_says_where_there_are_no_labels():
+    casm = {key: value for key, value in RESULTS["casm"].items() if key != "top1_before"}
+    assert "top-1 0.900, before the alternation 0.800" in terminal_table.text(RESULTS)
+    text = terminal_table.text({**RESULTS, "casm": casm})
+    assert "no labels: right is what the classifier said before the alternation; top-1 0.9" in text
+
+
 def test_where_nothing_is_compared_nobody_is_ahead():
     text = terminal_table.text({"protocol": "squash", "casm": RESULTS["casm"]})
     assert "ahead" not in text and "*" not in text

@@ -79,7 +79,7 @@ class Comparison:
         # What `figures.pictures_and_masks` draws, of the first batch.
         self.first = {"images": (), "masks": {}, "boxes": (), "captions": ()}
         self.images, self.examples = 0, []
-        self._true_box_areas = []
+        self._true_box_areas, self._labelled = [], 0
 
     def accumulate(self, batch):
         """Take in a batch of `input_pipeline.evaluation_batches`."""
@@ -87,7 +87,9 @@ class Comparison:
         batch = method_scores.Batch.of(batch, self.classify, self.judge)
         captions = self._captions(batch, is_labelled)
         shown = self.dataset.denormalise(batch.images)
-        self.before.accumulate(batch.labels, clean=batch.judged)
+        # Without a label an image counts as what the judge says.
+        self.before.accumulate(batch.labels[is_labelled], clean=batch.judged[is_labelled])
+        self._labelled += int(is_labelled.sum())
         self._true_box_areas += [
             localization.share_in_boxes(boxes, shown.shape[1:3])
             for boxes in batch.boxes
@@ -126,7 +128,8 @@ class Comparison:
                     observer: accuracy.compute()
                     for observer, accuracy in self.observed[name].items()
                 }
-        results["casm"]["top1_before"] = self.before.compute()["top1"]
+        if self._labelled:
+            results["casm"]["top1_before"] = self.before.compute()["top1"]
         if self._true_box_areas:
             results["casm"]["true_box_area"] = float(np.median(self._true_box_areas))
         return results

@@ -8,7 +8,7 @@ from casm_tf.report import charts
 from casm_tf.report.tables import method_title
 
 _BARS = {
-    "original": ("top1", charts.GREY),
+    "whole picture": ("top1", charts.GREY),
     "masked in": ("top1_masked_in", charts.BLUE),
     "masked out": ("top1_masked_out", charts.VERMILION),
     "masked out, inpainted": ("top1_inpainted", charts.PURPLE),

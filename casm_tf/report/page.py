@@ -162,7 +162,12 @@ def _lead(casm, protocol):
         sentences.append(
             "The pictures have no boxes: nothing here tells whether a mask finds the object."
         )
-    if "top1" in casm and "top1_before" in casm:
+    if "top1" in casm and "top1_before" not in casm:
+        sentences.append(
+            "The pictures have no labels: a class is right where it is what the classifier said "
+            f"before it saw masks. CASM's classifier says the same of {casm['top1']:.3f} of them."
+        )
+    elif "top1" in casm:
         sentences.append(
             f"CASM's classifier is right on {casm['top1']:.3f} of the pictures, and was on "
             f"{casm['top1_before']:.3f} before it saw masks."
@@ -182,8 +187,10 @@ def _short(methods):
         head, meaning = _CARDS[key]
         cards += f'<div><h3>{head}</h3><p class="number">{tables.number(key, casm[key])}</p>'
         cards += f"<p>{meaning}</p>"
-        for words, name in (("The best other", others.get(key)), ("A trivial one", "centre_box")):
-            if key in methods.get(name, {}) and (words, name) != ("A trivial one", others.get(key)):
+        # A dict, so that the centre box stands there once where it is the best.
+        shown = {"centre_box": "A trivial one", others.get(key): "The best other"}
+        for name, words in reversed(shown.items()):
+            if key in methods.get(name, {}):
                 value = f"{method_title(name)} {tables.number(key, methods[name][key])}"
                 cards += f'<p class="quiet">{words}: {escape(value)}</p>'
         cards += "</div>"
