@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from casm_tf.training import hooks
 from casm_tf.training.checkpoints import Checkpoints
+from casm_tf.training.events import Events
 
 
 class Counting:
@@ -48,7 +49,7 @@ def checkpoints(tmp_path):
 
 def test_a_validation_shares_no_average_with_the_steps_around_it(checkpoints, tmp_path):
     model, schedule = Counting(), hooks.Schedule(7, scalars_every=5, validate_every=3)
-    events, finite = hooks.Events(tmp_path, True), finite_hook(checkpoints)
+    events, finite = Events(tmp_path, True), finite_hook(checkpoints)
     validation = [tf.constant(100.0), tf.constant(200.0)]
     after_each_step = [
         hooks.Scalars(model, events, finite, schedule, 8, shows=False),
@@ -68,7 +69,7 @@ def test_a_validation_shares_no_average_with_the_steps_around_it(checkpoints, tm
 
 
 def test_the_speed_is_that_of_the_steps_alone(checkpoints, tmp_path):
-    events, finite = hooks.Events(tmp_path, True), finite_hook(checkpoints)
+    events, finite = Events(tmp_path, True), finite_hook(checkpoints)
     schedule = hooks.Schedule(2, scalars_every=1)
     scalars = hooks.Scalars(Counting(), events, finite, schedule, 8, shows=False)
     scalars.begin(0)
@@ -80,7 +81,7 @@ def test_the_speed_is_that_of_the_steps_alone(checkpoints, tmp_path):
 
 
 def test_who_does_not_write_draws_no_pictures(tmp_path):
-    events = hooks.Events(tmp_path / "none", False)
+    events = Events(tmp_path / "none", False)
     events.write(1, {"a": 1}, pictures=lambda: pytest.fail("were drawn"))
     events.close()
     assert not (tmp_path / "none").exists()

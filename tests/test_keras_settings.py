@@ -53,15 +53,16 @@ def test_keras_on_another_backend_already_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "variables"),
     [
-        '{"floatx": "bfloat16"}',
-        pytest.param("[]", marks=pytest.mark.long),
-        pytest.param('{"epsilon": "a"}', marks=pytest.mark.long),
+        ('{"floatx": "bfloat16"}', {}),
+        pytest.param("[]", {}, marks=pytest.mark.long),
+        pytest.param('{"epsilon": "a"}', {}, marks=pytest.mark.long),
+        pytest.param("{}", {"KERAS_NNX_ENABLED": "true"}, marks=pytest.mark.long),
     ],
 )
-def test_settings_that_keras_does_not_take_are_a_line(text, tmp_path):
-    done = run(command("casm_tf.convert", "--help"), env=environment(tmp_path, text))
+def test_settings_that_keras_does_not_take_are_a_line(text, variables, tmp_path):
+    done = run(command("casm_tf.convert", "--help"), env=environment(tmp_path, text, **variables))
     assert_refused(done, f"convert: {tmp_path / 'keras.json'} or a KERAS_ variable: Keras")
 
 

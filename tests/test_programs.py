@@ -80,6 +80,8 @@ def test_events_can_be_read_back(finished_run):
     }
     assert expected <= set(tags)
     assert [event.step for event in events.Tensors("masks")] == [3, 6]
+    described = {tag: events.SummaryMetadata(tag).summary_description for tag in tags}
+    assert [tag for tag, text in described.items() if not text] == []
 
 
 def test_the_same_command_goes_on_and_other_flags_are_refused(

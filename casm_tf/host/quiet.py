@@ -19,6 +19,7 @@ from absl import logging
 from casm_tf.host import imports
 
 _READS_SETTINGS = ("keras/src/backend/config.py", "tensorflow/python/keras/backend.py")
+_TAKES_KERAS = sys.modules.get("keras", "") is not None  # see imports.without
 said = ""  # what TensorFlow wrote at its start
 
 
@@ -45,7 +46,7 @@ def _settings_of_keras():
     TensorFlow 2.21 has an old Keras inside that reads them too, and fails at the same.
     """
     home = os.environ.get("KERAS_HOME")
-    if sys.modules.get("keras", "") is None:
+    if not _TAKES_KERAS:
         os.environ["KERAS_HOME"] = os.devnull
     try:
         yield
@@ -74,7 +75,7 @@ with (
 ):
     import tensorflow as tf
 
-    with contextlib.suppress(ImportError):  # where a program leaves it out
+    if _TAKES_KERAS:
         import keras  # noqa: F401
 
     tf.config.list_physical_devices()

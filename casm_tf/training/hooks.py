@@ -9,8 +9,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from casm_tf.host import files
+from casm_tf.training.events import ROOM
 
-_ROOM = 2**20  # bytes that scalars and pictures may take until the disk is looked at again
 _ESTIMATED_AFTER = 20  # After so many steps it is said how long the training will take.
 
 
@@ -134,31 +134,6 @@ class Finite(Hook):
         )
 
 
-class Events:
-    """TensorBoard's file in a directory, made when it is first written to."""
-
-    def __init__(self, directory, writes):
-        self.directory, self.writes = directory, writes
-        self._writer = None
-
-    def write(self, step, scalars, pictures=dict):
-        """{name: number}, and () -> {name: uint8 [H, W, 3]}; OSError where the disk is full."""
-        if not self.writes:
-            return
-        files.check_room(self.directory, _ROOM)
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self.directory))
-        with self._writer.as_default(step=step):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-            for name, picture in pictures().items():
-                tf.summary.image(name, picture[None])
-
-    def close(self):
-        if self._writer is not None:
-            self._writer.close()
-
-
 class Scalars(Hook):
     """Averages over the training batches, rates and speed, to TensorBoard and a progress bar."""
 
@@ -169,7 +144,7 @@ class Scalars(Hook):
 
     def begin(self, done):
         self.events.directory.mkdir(parents=True, exist_ok=True)
-        files.check_room(self.events.directory, _ROOM)
+        files.check_room(self.events.directory, ROOM)
         self.progress = tqdm(initial=done, unit="step", mininterval=1, **self.bar)
         self.first, self.begun = done + 1, None
         self.model.reset_metrics()

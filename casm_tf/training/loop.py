@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from casm_tf.training import devices, hooks
 from casm_tf.training.checkpoints import Checkpoints
+from casm_tf.training.events import Events
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ def train(model, directory, schedule, batches, pictures=dict, asked=bool):
 
     training = iter(_distributed(strategy, batches.size, lambda part: batches.training(done, part)))
     validation = _distributed(strategy, batches.size, batches.validation)
-    events = hooks.Events(directory, writes)
+    events = Events(directory, writes)
     finite = hooks.Finite(checkpoints, batches.names, writes)
     after_each_step = [
         hooks.Remember(model),
