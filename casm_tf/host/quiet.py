@@ -7,6 +7,7 @@ every data set that is not fixed in its code, and, where records are numbered, o
 """
 
 import contextlib
+import logging as python_logging
 import os
 
 from absl import logging
@@ -29,6 +30,11 @@ def _without_standard_error():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if os.path.expanduser("~") == "~":  # noqa: PTH111  (pathlib raises)
+    # Keras would make a folder ~ for its settings. This is its own choice where one cannot write.
+    os.environ.setdefault("KERAS_HOME", "/tmp/.keras")
+# Matplotlib tells of a home directory that it cannot write in.
+python_logging.getLogger("matplotlib").setLevel(python_logging.ERROR)
 with (
     contextlib.nullcontext()
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
