@@ -9,6 +9,7 @@ of its own `Counter`.
 """
 
 import contextlib
+import logging as python_logging
 import os
 import pathlib
 import sys
@@ -65,6 +66,11 @@ def _settings_of_keras():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if os.path.expanduser("~") == "~":  # noqa: PTH111  (pathlib raises)
+    # Keras would make a folder ~ for its settings. This is its own choice where one cannot write.
+    os.environ.setdefault("KERAS_HOME", "/tmp/.keras")
+# Matplotlib tells of a home directory that it cannot write in.
+python_logging.getLogger("matplotlib").setLevel(python_logging.ERROR)
 with (
     _settings_of_keras(),
     contextlib.nullcontext()
