@@ -65,7 +65,7 @@ class Dataset:
         for name, split in info.splits.items():
             data[name] = f"{split.num_examples} pictures"
             if is_folder:
-                data[name] += f" of SHA-256 {info.metadata.get(f'{name}_sha256')}"
+                data[name] += f" of SHA-256 {str(info.metadata.get(f'{name}_sha256'))[:16]}"
         normalisation = {"mean": list(self.mean), "std": list(self.std)}
         return {"labels": list(self.labels), **normalisation, "data": data}
 
