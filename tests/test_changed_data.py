@@ -80,8 +80,8 @@ def _another_tree(root):
 
 
 OTHER_DATA = {
-    _renamed: "on 2 classes; found 2, and these are in one of both alone: cat, zebra",
-    _added_class: "on 2 classes; found 3, and these are in one of both alone: lion",
+    _renamed: "on 2 classes; found 2: gone are cat, new are zebra",
+    _added_class: "on 2 classes; found 3: gone are none, new are lion",
     _replaced: "on other data, with validation: 6 pictures of SHA-256 ",
     _added: "on other data, with train: 6 pictures of SHA-256 ",
     _deleted: "; found 5 pictures of SHA-256 ",

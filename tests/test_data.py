@@ -1,6 +1,7 @@
 """digit_scenes and the input pipeline."""
 
 import shutil
+import socket
 
 import numpy as np
 import programs
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from casm_tf.data import crops, digit_scenes, input_pipeline, scenes
+from casm_tf.data import crops, digit_scenes, input_pipeline, registered, scenes
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +177,17 @@ def test_two_processes_at_once_make_the_data_once(tmp_path):
         False,
         True,
     ]
+
+
+def test_without_a_network_a_data_set_is_refused_in_seconds(tmp_path, monkeypatch):
+    assert registered.downloader.MAX_RETRIES == 3
+    monkeypatch.setattr(registered.downloader, "MAX_RETRIES", 0)
+
+    def no_name(*arguments, **options):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_name)
+    monkeypatch.setenv("NO_PROXY", "*")
+    expected = r"'imagenette' cannot be downloaded from https://.*\.tgz \(no network\?\)"
+    with pytest.raises(registered.NoSuchDataError, match=expected):
+        input_pipeline.open_dataset("imagenette", str(tmp_path))

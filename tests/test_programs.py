@@ -136,6 +136,10 @@ def test_every_flagfile_is_understood_and_says_what_to_expect(path):
 
 MISTAKES = {
     "an unknown data set": ("--dataset=digit_scene", "--dataset: TFDS knows no data set"),
+    "a slip in a name": (
+        "--dataset=image_foldr --image_dir=.",
+        "--dataset: TFDS knows no data set 'image_foldr'; did you mean image_folder?",
+    ),
     "an unknown config": ("--dataset=digit_scenes/huge", "--dataset: TFDS knows no data set"),
     "a data set in grey": ("--dataset=mnist", "'mnist' is no data set of pictures in colour"),
     "no folder of pictures": ("--dataset=image_folder", "--dataset: image_folder needs"),

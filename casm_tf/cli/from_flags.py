@@ -8,7 +8,7 @@ from PIL import Image
 from casm_tf import networks, objectives, pretrained
 from casm_tf.casm import CASM
 from casm_tf.cli import program, train_flags
-from casm_tf.data import input_pipeline
+from casm_tf.data import input_pipeline, registered
 from casm_tf.host import files
 from casm_tf.serving import servable
 from casm_tf.thinning import Snapshots, Thinning
@@ -76,6 +76,7 @@ def dataset():
     with (
         program.blaming("data_dir", OSError),
         program.blaming(blamed, ValueError),
+        program.blaming("dataset", registered.NoSuchDataError),
         program.blaming("max_pixels", Image.DecompressionBombError),
     ):
         found = input_pipeline.of_all_classes(settings())

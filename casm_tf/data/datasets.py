@@ -9,10 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-# Importing a builder registers it.
-import casm_tf.data.digit_scenes
-import casm_tf.data.letter_scenes  # noqa: F401
-from casm_tf.data import annotations, damage, fields, image_folder
+from casm_tf.data import annotations, damage, fields, image_folder, registered
 from casm_tf.host import files
 
 _SIZE = 224  # of what is seen of pictures of any size, unless another is asked for
@@ -66,7 +63,7 @@ class Dataset:
         for name, split in info.splits.items():
             data[name] = f"{split.num_examples} pictures"
             if is_folder:
-                data[name] += f" of SHA-256 {info.metadata.get(f'{name}_sha256')}"
+                data[name] += f" of SHA-256 {str(info.metadata.get(f'{name}_sha256'))[:16]}"
         normalisation = {"mean": list(self.mean), "std": list(self.std)}
         return {"labels": list(self.labels), **normalisation, "data": data}
 
@@ -99,20 +96,21 @@ def open_dataset(
         image_size: of what the networks see; by default the pictures' own size if all have one,
             else 224.
 
-    Raises ValueError for a name that TFDS does not know, for data of another form, for data that is
-    not whole and for what `image_folder` refuses; OSError for a directory that cannot be written
-    in.
+    Raises `registered.NoSuchDataError` for a name that TFDS does not know and for what cannot be
+    downloaded, ValueError for data of another form, for data that is not whole and for what
+    `image_folder` refuses; OSError for a directory that cannot be written in.
     """
     _check_data_dir(data_dir)
     if not sys.stderr.isatty():  # there a bar is a line for each of its states
         tfds.disable_progress_bar()
-    if name == "image_folder":
+    if name == registered.IMAGE_FOLDER:
         if image_dir is None:
             raise ValueError("image_folder needs an image_dir")
         tree = image_folder.config(image_dir, boxes, masks, unlabelled_as)
         builder, xml = image_folder.prepared(tree, data_dir), None
     else:
         if image_dir is not None or masks is not None:
+            registered.builder(name, data_dir)
             raise ValueError(f"an image_dir and masks are for image_folder; found {name!r}")
         builder, xml = _registered(name, data_dir, boxes)
     damage.check_files(builder)
@@ -167,7 +165,7 @@ def _check_data_dir(data_dir):
 
 def _registered(name, data_dir, boxes):
     """The builder of a data set of TFDS, its data on disk, and its XML files."""
-    builder = _builder(name, data_dir)
+    builder = registered.builder(name, data_dir)
     features = builder.info.features
     if (
         not isinstance(features, tfds.features.FeaturesDict)
@@ -186,17 +184,9 @@ def _registered(name, data_dir, boxes):
     if not directory.exists():  # else it may lie on a disk that is read-only
         try:
             with files.locked(directory.parent / "lock"):
-                builder = _builder(name, data_dir)  # It may be there by now.
-                builder.download_and_prepare()
+                builder = registered.builder(name, data_dir)  # It may be there by now.
+                with registered.downloading(name):
+                    builder.download_and_prepare()
         except (AssertionError, ImportError) as error:
             raise ValueError(f"{name!r} cannot be prepared: {error}") from error
     return builder, xml
-
-
-def _builder(name, data_dir):
-    with damage.naming_description(name, data_dir):
-        try:
-            return tfds.builder(name, data_dir=data_dir)
-        except (ValueError, AssertionError, TypeError, LookupError) as error:
-            # TFDS's own message lists every data set there is.
-            raise ValueError(f"TFDS knows no data set {name!r}") from error

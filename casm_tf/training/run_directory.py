@@ -51,10 +51,13 @@ def check_same_data(directory, description):
     before = read(directory)
     there, found = (part["labels"] for part in (before, description))
     if there != found:
-        other = sorted(set(there) ^ set(found))[:4]
+        gone, new = (
+            ", ".join([label for label in one if label not in other][:3]) or "none"
+            for one, other in ((there, found), (found, there))
+        )
         raise ValueError(
-            f"{directory} holds a run on {len(there)} classes; found {len(found)}, and these are "
-            f"in one of both alone: {', '.join(other)}"
+            f"{directory} holds a run on {len(there)} classes; found {len(found)}: "
+            f"gone are {gone}, new are {new}"
         )
     there, found = (
         {**part["data"], "mean": part["mean"], "std": part["std"]} for part in (before, description)
