@@ -66,6 +66,7 @@ def test_settings_that_keras_does_not_take_are_a_line(text, variables, tmp_path)
     assert_refused(done, f"convert: {tmp_path / 'keras.json'} or a KERAS_ variable: Keras")
 
 
+@pytest.mark.long  # two seconds of a process of its own
 def test_a_mask_model_needs_none_of_them(tmp_path):
     look = "from casm_tf import MaskModel; import numpy; "
     look += "MaskModel.load()(numpy.zeros((9, 9, 3), numpy.uint8))"

@@ -113,6 +113,15 @@ def test_a_killed_worker_ends_the_others_and_all_go_on_from_the_checkpoint(
     assert list((run_dir / "masks").glob("events.*"))
 
 
+def test_one_that_is_lost_at_the_end_is_told_too(monkeypatch):
+    def lost(_):
+        raise tf.errors.UnavailableError(None, None, RESET)
+
+    monkeypatch.setattr(devices, "_sum_over_workers", lambda _: lost)
+    with pytest.raises(devices.WorkerLostError, match="reset by peer"):
+        devices.wait_for_all(mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy))
+
+
 RESET = "Collective ops is aborted by: recvmsg:Connection reset by peer\nAdditional"
 
 

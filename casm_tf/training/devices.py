@@ -88,10 +88,14 @@ def wait_for_all(strategy):
 
 
 def is_any(strategy, value):
-    """Whether `value` is true on any worker; with several all of them have to ask."""
+    """Whether `value` is true on any worker; with several all of them have to ask.
+
+    Raises WorkerLostError where one is gone.
+    """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return value
-    return bool(_sum_over_workers(strategy)(tf.constant(float(value))) > 0)
+    with blaming_lost_workers(strategy):
+        return bool(_sum_over_workers(strategy)(tf.constant(float(value))) > 0)
 
 
 @functools.cache
