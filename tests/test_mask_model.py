@@ -251,7 +251,7 @@ def test_a_run_gives_what_its_exported_model_gives(tmp_path):
     # The data set is not there any more.
     run = {"flags": {"dataset": "image_folder"}, "labels": exports.LABELS, "data": {}}
     run |= {"mean": mean, "std": std}
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match=r"with its run\.json and model\.keras"):
         MaskModel.load(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(run))
     model = MaskModel.load(tmp_path)

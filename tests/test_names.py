@@ -199,16 +199,10 @@ def test_a_model_is_found_by_its_run_its_file_or_its_newest_version(
     assert located(tmp_path / "casm" / "2") == tmp_path / "casm" / "2"
     assert located(finished_run) == located(finished_run / "model.keras") == finished_run
     assert located("http://host/v1/models/casm") == "http://host/v1/models/casm"
-    for wrong in (
-        tmp_path,
-        tmp_path / "model.keras",
-        tmp_path / "none",
-        exported / "saved_model.pb",
-    ):
-        with pytest.raises(
-            ValueError, match=r"is no mask model; expected a run .*, such as serving"
-        ):
-            located(wrong)
+    (tmp_path / "model.keras").write_text("of no run")
+    for wrong in ("", "model.keras", "none", "casm/2/saved_model.pb"):
+        with pytest.raises(ValueError, match=r"no mask model; expected a run .* or what component"):
+            located(tmp_path / wrong)
 
 
 def test_extract_takes_a_runs_model_file(finished_run, tmp_path):

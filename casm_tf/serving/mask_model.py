@@ -133,11 +133,12 @@ def located(source=None):
     path = pathlib.Path(pretrained.MODEL if source is None else source)
     of_run = path.parent if path.name == "model.keras" else path
     for place in (of_run, path / str(newest_version(path))):
-        if any((place / name).is_file() for name in ("saved_model.pb", "model.keras")):
+        is_run = (place / "model.keras").is_file() and (place / "run.json").is_file()
+        if is_run or (place / "saved_model.pb").is_file():
             return place
     raise ValueError(
-        f"{path} is no mask model; expected a run of casm_tf.train with its model.keras, or what "
-        "components.pusher made, such as serving/casm or serving/casm/1"
+        f"{path} is no mask model; expected a run of casm_tf.train with its run.json and "
+        "model.keras, or what components.pusher made, such as serving/casm or serving/casm/1"
     )
 
 
