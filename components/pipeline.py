@@ -201,9 +201,8 @@ def _files_named(parameters, places):
         if path.is_file():
             total.update(path.read_bytes())
         else:
-            for file in sorted(path.rglob("*")):
-                found = file.stat()
-                total.update(f"{file}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+            for file, entry in sorted(files.below(path), key=lambda found: found[0]):
+                total.update(f"{file}\0{files.stamp(entry)}\n".encode(errors="surrogateescape"))
         digests[name] = total.hexdigest()
     return digests
 

@@ -120,6 +120,17 @@ def test_without_labels_no_picture_beside_the_splits_is_passed_over(tmp_path):
         picture_tree.unlabelled(tmp_path)
 
 
+def test_links_are_followed_and_end(tmp_path):
+    touch(tmp_path / "elsewhere", "0.jpg", "deep/1.jpg")
+    touch(tmp_path / "tree", "a/2.jpg", "a/3.jpg")
+    (tmp_path / "tree" / "a" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "deep" / "back").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "tree" / "gone.jpg").symlink_to(tmp_path / "nothing")
+    found = picture_tree.unlabelled(tmp_path / "tree")["train"]
+    every = dict.fromkeys(("a/2.jpg", "a/3.jpg", "a/link/0.jpg", "a/link/deep/1.jpg", "gone.jpg"))
+    assert found.keys() < every.keys() and len(found) == 3
+
+
 # === What is said ===
 
 

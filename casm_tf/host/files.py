@@ -159,20 +159,23 @@ def absolute(path):
 
 
 def below(folder):
-    """(path below the folder, os.DirEntry) of each file at any depth, in no order.
+    """(path below the folder, os.DirEntry) of each file at any depth.
 
-    What begins with a dot is passed over; a link to a folder is given as a file. Raises OSError for
-    a folder that cannot be read.
+    What begins with a dot is passed over. Links are followed, but no folder is looked at twice.
+    Raises OSError for a folder that cannot be read.
     """
-    waiting = [""]
+    waiting, seen = [""], set()
     while waiting:
         inside = waiting.pop()
         with os.scandir(f"{folder}/{inside}") as entries:
-            for entry in entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(f"{inside}{entry.name}/")
+                if entry.is_dir():
+                    found = entry.stat()
+                    if (found.st_dev, found.st_ino) not in seen:
+                        seen.add((found.st_dev, found.st_ino))
+                        waiting.append(f"{inside}{entry.name}/")
                 else:
                     yield inside + entry.name, entry
 
