@@ -1,5 +1,7 @@
 """Boxes of pictures, from XML files and tables: what is read, and what is refused."""
 
+import codecs
+
 import numpy as np
 import pytest
 from trees import xml
@@ -30,7 +32,7 @@ def test_xml_is_in_its_own_size_or_without_one_in_the_pictures(tmp_path):
     assert annotations.read_xml(path, "cat", (60, 40)) == pytest.approx(
         np.array([[0.1, 0.2, 0.5, 0.4]])
     )
-    for size in (None, (0, 0)):
+    for size in (None, (0, 0), ("60.0", "4e1")):
         path.write_text(xml([(6, 4, 30, 20)], size=size))
         assert annotations.read_xml(path, "cat", (60, 40)) == pytest.approx(
             np.array([[0.1, 0.1, 0.5, 0.5]])
@@ -45,10 +47,48 @@ def test_xml_gives_the_class_own_boxes_or_all_where_it_names_none(tmp_path):
     assert annotations.read_xml(path, "bird", (60, 40)).shape == (2, 4)
 
 
+KOREAN = xml([(0, 0, 30, 40)], name="고양이")
+ENCODED_XML = {
+    "GBK": '<?xml version="1.0" encoding="GBK"?>' + xml([(0, 0, 30, 40)], name="猫"),
+    "EUC-KR": "<?xml version='1.0' encoding='euc-kr' standalone='yes'?>" + KOREAN,
+    "Latin-1": '<?xml version="1.0" encoding="ISO-8859-1"?>' + xml([(0, 0, 30, 40)], name="Bär"),
+    "UTF-8 with a mark": '<?xml version="1.0" encoding="GBK"?>' + KOREAN,
+    "UTF-16": '<?xml version="1.0" encoding="utf-16"?>' + KOREAN,
+    # .NET writes so what it had in memory.
+    "UTF-8 that says UTF-16": '<?xml version="1.0" encoding="utf-16"?>' + KOREAN,
+    "nothing declared": KOREAN,
+    "after an empty line": '\r\n<?xml version="1.0"?>\r\n' + KOREAN,
+}
+
+
+@pytest.mark.parametrize("kind", ENCODED_XML)
+def test_xml_is_decoded_as_it_says(kind, tmp_path):
+    text = ENCODED_XML[kind]
+    encoding = {"UTF-8 with a mark": "utf-8-sig"}.get(kind, kind)
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        encoding = "utf-8"
+    (tmp_path / "a.xml").write_bytes(text.encode(encoding))
+    label = text.partition("<name>")[2].partition("<")[0]
+    other = xml([(0, 0, 60, 20)], name="dog").replace("<annotation>", "")
+    both = text.replace("</annotation>", "") + other
+    (tmp_path / "a.xml").write_bytes(both.encode(encoding))
+    found = annotations.read_xml(tmp_path / "a.xml", label, (60, 40))
+    assert found.tolist() == [[0, 0, 0.5, 1]]
+
+
 ENTITIES = '<!DOCTYPE a [<!ENTITY b "{}">]>' + xml([(0, 0, 30, 40)], name="&b;")
 BAD_XML = {
     "entities": ENTITIES.format("cat" * 1000).encode(),
     "entities in UTF-16": ENTITIES.format("cat").encode("utf-16"),
+    "entities in GBK": ('<?xml version="1.0" encoding="GBK"?>' + ENTITIES).encode("gbk"),
+    "no encoding": ('<?xml version="1.0" encoding="no"?>' + xml([(0, 0, 30, 40)])).encode(),
+    "a slow encoding": (
+        '<?xml version="1.0" encoding="punycode"?>' + xml([(0, 0, 30, 40)])
+    ).encode(),
+    "another encoding than it says": b'<?xml version="1.0" encoding="GBK"?><a>\xff\xff</a>',
+    "endless": xml([(0, 0, 30, 40)], size=("inf", "inf")).encode(),
     "cut off": xml([(0, 0, 30, 40)]).encode()[:-20],
     "no number": xml([("a", 0, 30, 40)]).encode(),
     "not finite": xml([("nan", 0, 30, 40)]).encode(),

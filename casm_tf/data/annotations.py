@@ -3,10 +3,12 @@
 Boxes are float64 [N, 4], x0, y0, x1, y1 in shares of the picture's sides.
 """
 
+import codecs
 import collections
 import csv
 import itertools
 import pathlib
+import re
 import unicodedata
 import xml.etree.ElementTree as ElementTree
 
@@ -16,6 +18,7 @@ from casm_tf.data import pictures
 
 MAX_XML_BYTES = 2**20  # an object takes 200
 _COLUMNS = ["image", "x0", "y0", "x1", "y1"]
+_DECLARED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)""")
 
 
 def normal(name):
@@ -96,7 +99,8 @@ def read_xml(path, label, size, size_before=None):
         raise ValueError(f"{path}: {length} bytes; expected at most {MAX_XML_BYTES}")
     parser = ElementTree.XMLParser(target=_WithoutDoctype())
     try:
-        root = ElementTree.parse(path, parser).getroot()
+        parser.feed(_text(pathlib.Path(path).read_bytes()))
+        root = parser.close()
         objects = [(item.findtext("name"), item.find("bndbox")) for item in root.iter("object")]
         if any(name == label for name, _ in objects):
             objects = [(name, box) for name, box in objects if name == label]
@@ -105,14 +109,32 @@ def read_xml(path, label, size, size_before=None):
             for _, box in objects
             if box is not None
         ]
-        written = tuple(int(root.findtext(f"size/{key}") or 0) for key in ("width", "height"))
-    except (ElementTree.ParseError, TypeError, ValueError) as error:
+        written = tuple(float(root.findtext(f"size/{key}") or 0) for key in ("width", "height"))
+    except (ElementTree.ParseError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    if not np.isfinite(boxes).all():
-        raise ValueError(f"{path}: a box is not of finite numbers")
+    if not np.isfinite([*boxes, [*written, 0, 0]]).all():
+        raise ValueError(f"{path}: a box or the size is not of finite numbers")
     if size_before not in (None, size) and written == size_before:
         raise ValueError(f"{path}: its boxes are of the picture before its EXIF rotation")
     return shares(boxes, written if min(written) > 0 else size)
+
+
+def _text(data):
+    """An XML file in the encoding that it declares, as text: expat itself knows few.
+
+    Where it declares none it stays bytes, of which expat knows UTF-8 and UTF-16 by their beginning.
+    """
+    if data.startswith(codecs.BOM_UTF8):
+        return data.decode("utf-8-sig")
+    data = data.lstrip()
+    declared = _DECLARED.match(data)
+    if not declared:
+        return data
+    name = codecs.lookup(declared[1].decode()).name
+    if name == "punycode":  # no encoding of files; a megabyte takes more than a minute
+        raise ValueError("is encoded in punycode")
+    # What can be read byte by byte is not in UTF-16, whatever it says: .NET writes so.
+    return data.decode("utf-8" if name.startswith(("utf-16", "utf-32")) else name)
 
 
 class _WithoutDoctype(ElementTree.TreeBuilder):
