@@ -120,9 +120,51 @@ def test_annotations_belong_to_the_picture_they_have_most_in_common_with():
         annotations.join(names, ["a/2", "b/2"])
 
 
+ROWS = ["image,x0,y0,x1,y1", "cat/a b.jpg,1,2,3,4", '"c, d.png",5.5,6,7,8', "cat/a b.jpg,2,2,3,3"]
+EXPECTED = {"cat/a b": [[1, 2, 3, 4], [2, 2, 3, 3]], "c, d": [[5.5, 6, 7, 8]]}
+TABLES = {
+    "as told": "\n".join(ROWS).encode(),
+    "with a mark": "\r\n".join(ROWS).encode("utf-8-sig"),
+    "in UTF-16": "\n".join(ROWS).encode("utf-16"),
+    "semicolons": "\n".join(ROWS).replace(",", ";").replace("c; d", "c, d").encode(),
+    "tabs": "\r\n".join(ROWS).replace(",", "\t").replace("c\t d", "c, d").encode("utf-16"),
+    "of an old Mac": "\r".join(ROWS).encode(),
+    "quoted": "\n".join(ROWS).replace("1,2,3,4", '"1","2","3","4"').encode(),
+    "capitals and spaces": "\n".join(ROWS).replace("image,x0", " Image, X0 ").encode(),
+    "backslashes": "\n".join(ROWS).replace("/", "\\").encode(),
+    "spaces at the ends": "\n".join(ROWS).replace(".jpg,", ".jpg ,").encode(),
+    "empty rows and cells": ("\n,,,,\n".join(f"{row},," for row in ROWS) + "\n\n").encode(),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_of_every_program_are_read(kind, tmp_path):
+    (tmp_path / "boxes.csv").write_bytes(TABLES[kind])
+    assert annotations.read_table(tmp_path / "boxes.csv") == EXPECTED
+
+
+def test_a_row_without_a_box_is_a_picture_without_one(tmp_path):
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\na.jpg,,,,\nb.jpg,1,2,3,4\n")
+    assert annotations.read_table(tmp_path / "boxes.csv") == {"a": [], "b": [[1, 2, 3, 4]]}
+
+
+def test_boxes_in_shares_of_the_picture_are_refused(tmp_path):
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\na.jpg,0,0,0,0\nb.jpg,.1,.1,.5,1\n")
+    with pytest.raises(ValueError, match=r"boxes\.csv: .*in pixels; these look like shares"):
+        annotations.read_table(tmp_path / "boxes.csv")
+    (tmp_path / "a.xml").write_text(xml([(0.1, 0.1, 0.5, 1)]))
+    with pytest.raises(ValueError, match=r"a\.xml: .*in pixels; these look like shares"):
+        annotations.read_xml(tmp_path / "a.xml", "cat", (60, 40))
+    (tmp_path / "a.xml").write_text(xml([(0, 0, 1, 1)], size=None))
+    assert annotations.read_xml(tmp_path / "a.xml", "cat", (1, 1)).tolist() == [[0, 0, 1, 1]]
+
+
 BAD_TABLES = {
     "other columns": "image,x,y,w,h\n",
     "nothing": "",
+    "other commas": "image;x0;y0;x1;y1\na.jpg;1,5;2;3;4\n",
+    "one column": "image,x0,y0,x1,y1\na.jpg\n",
+    "no name": "image,x0,y0,x1,y1\n,1,2,3,4\n",
     "four columns": "image,x0,y0,x1,y1\na.jpg,1,2,3\n",
     "a word": "image,x0,y0,x1,y1\na.jpg,1,2,3,b\n",
     "not finite": "image,x0,y0,x1,y1\na.jpg,1,2,3,inf\n",

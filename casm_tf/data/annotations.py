@@ -6,6 +6,7 @@ Boxes are float64 [N, 4], x0, y0, x1, y1 in shares of the picture's sides.
 import codecs
 import collections
 import csv
+import io
 import itertools
 import pathlib
 import re
@@ -18,6 +19,7 @@ from casm_tf.data import pictures
 
 MAX_XML_BYTES = 2**20  # an object takes 200
 _COLUMNS = ["image", "x0", "y0", "x1", "y1"]
+_SHARES = "boxes are in pixels; these look like shares of the picture: no value is above 1"
 _DECLARED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)""")
 
 
@@ -91,8 +93,8 @@ def read_xml(path, label, size, size_before=None):
     before the picture was rotated as its EXIF says, where it was.
 
     Raises ValueError for a file that is not of this form, has more than MAX_XML_BYTES or a DOCTYPE
-    (no annotation has one, and entities could make a few bytes gigabytes), or was drawn on the
-    picture before its rotation.
+    (no annotation has one, and entities could make a few bytes gigabytes), has boxes of shares, or
+    was drawn on the picture before its rotation.
     """
     length = pathlib.Path(path).stat().st_size
     if length > MAX_XML_BYTES:
@@ -116,7 +118,11 @@ def read_xml(path, label, size, size_before=None):
         raise ValueError(f"{path}: a box or the size is not of finite numbers")
     if size_before not in (None, size) and written == size_before:
         raise ValueError(f"{path}: its boxes are of the picture before its EXIF rotation")
-    return shares(boxes, written if min(written) > 0 else size)
+    if min(written) <= 0:
+        written = size
+    if max(written) > 1 and _are_shares(boxes):
+        raise ValueError(f"{path}: {_SHARES}")
+    return shares(boxes, written)
 
 
 def _text(data):
@@ -145,31 +151,54 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
 def read_table(path):
     """{picture: its boxes in pixels} of a CSV file: image, x0, y0, x1, y1; several rows an image.
 
-    `image` is a picture's name, alone or after its folders; it stands in the result without .jpg or
-    the like. Raises ValueError for a file of another form.
+    In UTF-8, or UTF-16 with its mark; between commas, semicolons or tabs. `image` is a picture's
+    name, alone or after its folders; it stands in the result without .jpg or the like. A row with a
+    name alone is of a picture without a box. Raises ValueError for a file of another form, and
+    where all boxes are of shares.
     """
     boxes = collections.defaultdict(list)
+    data = pathlib.Path(path).read_bytes()
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        with pathlib.Path(path).open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file)
-            header = next(rows, [])
-            if header != _COLUMNS:
-                raise ValueError(f"{path}: the first row is {','.join(_COLUMNS)}; found {header}")
-            for row in filter(None, rows):
-                name = pathlib.PurePosixPath(normal(row[0]))
-                if name.suffix.lower() in pictures.SUFFIXES:
-                    name = name.with_suffix("")
-                try:
-                    box = [float(value) for value in row[1:]]
-                except ValueError:
-                    box = []
-                if len(box) != 4 or not np.isfinite(box).all():
-                    where = f"{path}, line {rows.line_num}"
-                    raise ValueError(f"{where}: expected a name and four numbers; found {row}")
-                boxes[name.as_posix()].append(box)
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
+        first = re.match(r"[^\r\n]*", text)[0]
+        separator = next((sign for sign in ";\t" if sign in first), ",")
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        header = _cells(next(rows, []))
+        if [name.lower() for name in header] != _COLUMNS:
+            raise ValueError(f"{path}: the first row is {','.join(_COLUMNS)}; found {header}")
+        for row in filter(any, map(_cells, rows)):
+            try:
+                box = [float(value) for value in row[1:] if value or any(row[1:])]
+            except ValueError:
+                box = [np.nan]
+            if len(row) != 5 or not row[0] or not np.isfinite(box).all():
+                where = f"{path}, line {rows.line_num}"
+                raise ValueError(f"{where}: expected a name and four numbers; found {row}")
+            boxes[_picture_named(row[0])] += [box] if box else []
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: expected a CSV file in UTF-8; {error}") from error
+    if _are_shares(itertools.chain.from_iterable(boxes.values())):
+        raise ValueError(f"{path}: {_SHARES}")
     return dict(boxes)
+
+
+def _cells(row):
+    """A row's cells; a spreadsheet's empty ones behind the last column are cut off."""
+    cells = [cell.strip() for cell in row]
+    while len(cells) > len(_COLUMNS) and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def _picture_named(name):
+    """A picture's path as a table has it, maybe Windows's, as annotations are joined by it."""
+    path = pathlib.PurePosixPath(normal(name).replace("\\", "/"))
+    return (path.with_suffix("") if path.suffix.lower() in pictures.SUFFIXES else path).as_posix()
+
+
+def _are_shares(boxes):
+    return 0 < max(itertools.chain.from_iterable(boxes), default=0) <= 1
 
 
 def shares(boxes, size):
