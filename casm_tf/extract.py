@@ -42,6 +42,7 @@ from PIL import PngImagePlugin
 
 from casm_tf import pretrained
 from casm_tf.cli import limits, picture_files, program
+from casm_tf.data import pictures
 from casm_tf.host import files
 from casm_tf.serving import masks
 from casm_tf.serving.mask_model import MaskModel
@@ -57,11 +58,16 @@ def main(arguments):
     limits.apply()
     output = pathlib.Path(FLAGS.output)
     try:
-        chosen = picture_files.find(arguments)
+        chosen, others = picture_files.find(arguments)
     except (ValueError, OSError) as error:
         raise program.UserError(str(error)) from error
     with program.blaming("output"):
         files.check_writable(output)
+    if others:
+        kinds = files.printable(pictures.kinds(others))
+        print(
+            f"left out  {len(others)} files are of no kind that is read ({kinds})", file=sys.stderr
+        )
     chosen = [(path, output / target) for path, target in chosen]
     made_by = picture_files.maker(
         FLAGS.model or pretrained.MODEL, (FLAGS.image_size, bool(FLAGS.refine))

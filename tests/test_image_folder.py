@@ -46,7 +46,7 @@ def test_a_tree_with_boxes_from_xml_and_masks(tmp_path):
     assert other["bbox"].shape == (0, 4)
     assert len(other["masks"]) == 0
     skipped = next((tmp_path / "data").rglob("skipped.txt")).read_text()
-    assert skipped == "val/cat/cat_val_0.JPEG: 1 boxes left out: inverted, or wholly outside\n"
+    assert skipped == "val/cat/cat_val_0.JPEG: 1 boxes left out: inverted, empty or outside\n"
 
 
 def test_korean_names_and_boxes_from_a_table(tmp_path):
@@ -202,7 +202,7 @@ def test_a_split_without_a_good_picture_is_an_error_with_a_list(tmp_path):
     write_tree(tmp_path / "tree", ("train",), count=50)
     write_tree(tmp_path / "tree", ("val",), ("cat",), count=1)  # fewer than one in a hundred
     (tmp_path / "tree" / "val" / "cat" / "cat_val_0.JPEG").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"none of the validation pictures in .* can be read"):
+    with pytest.raises(ValueError, match=r"none of the 1 validation pictures in .* can be read"):
         image_folder.prepared(image_folder.config(tmp_path / "tree"), tmp_path / "data")
     (path,) = tmp_path.rglob("skipped.txt")
     assert path.read_text().startswith("val/cat/cat_val_0.JPEG: ")

@@ -16,6 +16,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from casm_tf.data import pictures
+from casm_tf.host import files
 
 MAX_XML_BYTES = 2**20  # an object takes 200
 _COLUMNS = ["image", "x0", "y0", "x1", "y1"]
@@ -41,9 +42,11 @@ def files_below(folder, suffix):
     Raises ValueError where there is none.
     """
     folder = pathlib.Path(folder)
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix]
+    there = files.below(folder)
+    paths = [path for path in there if path.suffix.lower() == suffix]
     if not paths:
-        raise ValueError(f"{folder} has no {suffix} files")
+        found = f"; found {pictures.kinds(there)}" if there else ""
+        raise ValueError(f"{folder} has no {suffix} files{found}")
     return {normal(path.relative_to(folder).with_suffix("").as_posix()): path for path in paths}
 
 
@@ -67,6 +70,19 @@ def join(names, annotations):
         picture, _ = _closest(annotation, [picture for _, picture in found])
         pairs[picture] = annotation
     return pairs
+
+
+def unmatched(source, there, used):
+    """Lines that tell which annotations belong to no picture.
+
+    `there` is {name: annotation} as `files_below` or `read_table` give it of `source`, `used` the
+    names of those that belong to one.
+    """
+    left = {name: there[name] for name in sorted(there.keys() - set(used))}
+    return [
+        f"{place if isinstance(place, pathlib.Path) else f'{source}, {name}'}: fits no picture"
+        for name, place in left.items()
+    ]
 
 
 def _closest(name, others):

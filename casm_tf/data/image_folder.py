@@ -11,12 +11,11 @@ import shutil
 import cv2
 import tensorflow_datasets as tfds
 
-from casm_tf.data import annotations, damage, picture_tree, pictures
+from casm_tf.data import annotations, damage, picture_tree, pictures, skipped
 from casm_tf.host import files
 
 # What ImageNet's training pictures have, and what every network trained on it expects.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_LARGEST_BAD_SHARE = 0.01
 _AT_ONCE = 256  # pictures read ahead
 
 
@@ -31,6 +30,7 @@ class ImageFolderConfig(tfds.core.BuilderConfig):
         pictures: {split: paths of its pictures below the root}.
         boxes: {picture without its suffix: path of an XML file, or boxes in pixels}, or None.
         masks: {picture without its suffix: path of a PNG}, or None.
+        unmatched: {"boxes" or "masks": lines that tell which of them belong to no picture}.
     """
 
     image_dir: pathlib.Path
@@ -39,6 +39,7 @@ class ImageFolderConfig(tfds.core.BuilderConfig):
     pictures: dict[str, list[str]] = dataclasses.field(repr=False)
     boxes: dict | None = dataclasses.field(repr=False)
     masks: dict | None = dataclasses.field(repr=False)
+    unmatched: dict[str, list[str]] = dataclasses.field(repr=False)
 
 
 def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
@@ -71,7 +72,7 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
     digest = hashlib.sha256("\n".join(sorted(stems)).encode())
     if unlabelled_as is not None:
         digest.update("\n".join(["unlabelled", *labels]).encode())
-    found = {"boxes": None, "masks": None}
+    found, unmatched = {"boxes": None, "masks": None}, {}
     for kind, path in (("boxes", boxes), ("masks", masks)):
         if path is None:
             continue
@@ -85,12 +86,14 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
         if not pairs:
             raise ValueError(f"{path} has no {kind} of a picture in {root}")
         found[kind] = {picture: there[name] for picture, name in pairs.items()}
+        unmatched[kind] = annotations.unmatched(path, there, pairs.values())
     return ImageFolderConfig(
         name=f"{root.name}_{digest.hexdigest()[:12]}",
         image_dir=root,
         labels=labels,
         is_labelled=unlabelled_as is None,
         pictures=names,
+        unmatched=unmatched,
         **found,
     )
 
@@ -105,14 +108,22 @@ def prepared(tree, data_dir=None):
     with damage.naming_description(f"image_folder/{tree.name}", data_dir):
         builder = ImageFolder(config=tree, data_dir=data_dir)
     directory = pathlib.Path(builder.data_dir)
-    if not directory.exists():
+    if directory.exists():
+        skipped.remind(_list(builder))
+    else:
         with files.locked(directory.parent / "lock"):
             for unfinished in directory.parent.glob(f"incomplete.*_{directory.name}"):
                 shutil.rmtree(unfinished)
             builder = ImageFolder(config=tree, data_dir=data_dir)  # It may be there by now.
             builder.download_and_prepare()
             _journal(builder).unlink(missing_ok=True)
+        skipped.say(builder.left_out)
     return builder
+
+
+def _list(builder):
+    """The file that lists what is left out."""
+    return pathlib.Path(builder.data_dir).parent / "skipped.txt"
 
 
 def _journal(builder):
@@ -130,6 +141,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     BUILDER_CONFIGS = []
+    left_out = ""  # what is to be said of that
 
     def _info(self):
         features = {
@@ -150,7 +162,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        self._bad, self._without_area = {}, {}
+        self._skipped = skipped.Skipped(self.builder_config, _list(self))
         self._splits_left = len(self.builder_config.pictures)
         self._good = _read_journal(_journal(self))
         return {split: self._generate_examples(split) for split in self.builder_config.pictures}
@@ -170,11 +182,9 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
                         journal.write(json.dumps([name, *found]) + "\n")
                 journal.flush()
         self._splits_left -= 1
-        is_empty = all(name in self._bad for name in names)
-        if is_empty or not self._splits_left:
-            self._report()
-        if is_empty:  # TFDS would raise an AssertionError.
-            raise ValueError(f"none of the {split} pictures in {tree.image_dir} can be read")
+        is_empty = all(name in self._skipped.bad for name in names)
+        if is_empty or not self._splits_left:  # of an empty one TFDS would raise an AssertionError
+            self.left_out = self._skipped.report(empty=split if is_empty else None)
 
     def _example(self, name):
         """The example of one picture, or None if it is bad; and a line for the journal, or None."""
@@ -194,38 +204,20 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
                     found = (changed, picture.size)
             if tree.boxes is not None:
                 boxes = _boxes(tree.boxes.get(stem), example["label"], picture)
+                count = len(boxes)
                 boxes, left_out = annotations.clipped(boxes)
-                if left_out:
-                    self._without_area[name] = left_out
+                self._skipped.boxes[name] = count, left_out
                 # From x0, y0, x1, y1 to ymin, xmin, ymax, xmax.
                 example["bbox"] = [tfds.features.BBox(*box) for box in boxes[:, [1, 0, 3, 2]]]
             if tree.masks is not None:
-                example["masks"] = _masks(tree.masks.get(stem), picture)
+                mask = _mask(tree.masks.get(stem), picture)
+                example["masks"] = [] if mask is None else [_png(mask)]
+                if mask is not None and mask.min() == mask.max():
+                    self._skipped.blank[name] = "everywhere" if mask.any() else "nowhere"
         except (ValueError, OSError) as error:
-            self._bad[name] = str(error)
+            self._skipped.bad[name] = str(error)
             return None, found
         return {"image": io.BytesIO(picture.data), **example}, found
-
-    def _report(self):
-        """Write skipped.txt; raise ValueError where too much is bad."""
-        total = sum(map(len, self.builder_config.pictures.values()))
-        lines = [f"{name}: {reason}" for name, reason in sorted(self._bad.items())]
-        lines += [
-            f"{name}: {count} boxes left out: inverted, or wholly outside"
-            for name, count in sorted(self._without_area.items())
-        ]
-        path = pathlib.Path(self.data_dir).parent / "skipped.txt"
-        path.unlink(missing_ok=True)
-        if not lines:
-            return
-        with files.replacing(path) as unfinished:
-            text = "".join(f"{files.printable(line)}\n" for line in lines)
-            unfinished.write_text(text, encoding="utf-8")
-        found = f"{len(self._bad)} of {total} pictures in {self.builder_config.image_dir}"
-        if len(self._bad) > _LARGEST_BAD_SHARE * total:
-            raise ValueError(f"{found} cannot be read, more than 1%: {path} lists them")
-        boxes = sum(self._without_area.values())
-        print(f"{found} cannot be read, {boxes} boxes are without an area: {path} lists them")
 
 
 def _read_journal(path):
@@ -248,11 +240,15 @@ def _boxes(source, label, picture):
     return annotations.shares(source or [], picture.size)
 
 
-def _masks(path, picture):
-    """A list of one PNG, or of none."""
+def _mask(path, picture):
+    """A picture's mask, uint8 [H, W], or None."""
     if path is None:
-        return []
+        return None
     mask = pictures.read_mask(path)
     if mask.shape[::-1] != picture.size:
         raise ValueError(f"{path} is of {mask.shape[::-1]} pixels, the picture of {picture.size}")
-    return [io.BytesIO(cv2.imencode(".png", mask)[1].tobytes())]
+    return mask
+
+
+def _png(mask):
+    return io.BytesIO(cv2.imencode(".png", mask)[1].tobytes())

@@ -3,6 +3,7 @@
 import hashlib
 
 from casm_tf.data import annotations, pictures
+from casm_tf.host import files
 
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
@@ -70,6 +71,23 @@ def unlabelled(root):
     return splits
 
 
+def passed_over(root, splits, has_boxes=False):
+    """What of a tree is in none of its splits: files that are no pictures, and pictures.
+
+    Hidden files do not count and, where it has boxes, neither do the files of boxes. Both are lists
+    of paths below the root.
+    """
+    taken = {name for names in splits.values() for name in names}
+    paths = (path.relative_to(root) for path in files.below(root))
+    left = [path for path in paths if path.as_posix() not in taken]
+    of_boxes = (".xml", ".csv") if has_boxes else ()
+    others = [path for path in left if not pictures.is_named_so(path)]
+    return (
+        [path for path in others if path.suffix.lower() not in of_boxes],
+        [path for path in left if pictures.is_named_so(path)],
+    )
+
+
 def stem(name):
     """A picture's path without its suffix, as annotations are joined to it."""
     return annotations.normal(name.rpartition(".")[0])
@@ -77,14 +95,8 @@ def stem(name):
 
 def _pictures_below(root, directory):
     """The pictures at any depth of a directory, as sorted paths below the root."""
-    names = (
-        path.relative_to(root)
-        for path in directory.rglob("*")
-        if path.suffix.lower() in pictures.SUFFIXES and path.is_file()
-    )
-    return sorted(
-        name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)
-    )
+    paths = (path for path in files.below(directory) if pictures.is_named_so(path))
+    return sorted(path.relative_to(root).as_posix() for path in paths)
 
 
 def _classes(root, directory, folders):
@@ -93,13 +105,13 @@ def _classes(root, directory, folders):
         raise ValueError(f"{directory}: expected a folder for each class; found none")
     classes = {}
     for folder in folders:
+        there = [x for x in (directory / folder).iterdir() if not files.is_hidden(x.name)]
         names = sorted(
-            path.relative_to(root).as_posix()
-            for path in (directory / folder).iterdir()
-            if path.suffix.lower() in pictures.SUFFIXES and not path.name.startswith(".")
+            path.relative_to(root).as_posix() for path in there if pictures.is_named_so(path)
         )
         if not names:
-            raise ValueError(f"{directory / folder}: a class folder without pictures")
+            found = f"; found {pictures.kinds(there)}" if there else ""
+            raise ValueError(f"{directory / folder}: a class folder without pictures{found}")
         classes[annotations.normal(folder)] = names
     return classes
 

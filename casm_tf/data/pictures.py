@@ -12,8 +12,20 @@ import tensorflow as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"))
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
+# Pillow reads more, some of it by calling other programs.
+_ENDINGS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+_FORMATS = tuple(_ENDINGS)
+SUFFIXES = frozenset(ending for endings in _ENDINGS.values() for ending in endings)
 _JPEG = ("JPEG", "MPO")  # Pillow calls a JPEG with others behind it MPO
 _TURNED = (5, 6, 7, 8)  # EXIF's orientations that swap width and height; 1 is upright
 
@@ -33,6 +45,17 @@ class Picture:
     size: tuple[int, int]
     size_before: tuple[int, int]
     is_as_stored: bool
+
+
+def is_named_so(path):
+    """Whether a file's name says that it is a picture of a kind that is read."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def kinds(paths):
+    """What files are, as text: their endings, or the names of those without; five at most."""
+    found = sorted({path.suffix.lower() or path.name for path in paths})
+    return ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
 
 
 def decoded(data, window):

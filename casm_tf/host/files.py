@@ -35,6 +35,35 @@ def sync(path):
         os.close(descriptor)
 
 
+def below(folder):
+    """The paths of all files at any depth of a folder, sorted.
+
+    Linked folders are searched too, each folder once. Hidden files and folders are passed over, and
+    what file managers leave. Raises OSError for a folder that cannot be read.
+    """
+
+    def refuse(error):
+        raise error
+
+    found, seen = [], set()
+    for directory, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        paths = (pathlib.Path(directory, name) for name in names if not is_hidden(name))
+        # A pipe would be waited for; of a broken link it is to be said that it is broken.
+        found += (path for path in paths if path.is_file() or path.is_symlink())
+    return sorted(found)
+
+
+def is_hidden(name):
+    """Whether a file's or folder's name says that it is not the user's."""
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
+
+
 @contextlib.contextmanager
 def naming(path):
     """Name the path in an OSError that names none, such as that of a full disk."""
