@@ -120,14 +120,17 @@ def test_annotations_of_no_picture_are_told(tmp_path, capsys):
     mask[4:20, 6:30] = 255
     write(tmp_path / "masks" / "cat_val_0.png", mask)
     write(tmp_path / "masks" / "lion.png", mask)
+    write(tmp_path / "masks" / "dog_val_0.jpg", mask)
+    write(tmp_path / "masks" / "cat_val_0.jpg", mask)  # beside its mask
     beside = {"boxes": tmp_path / "boxes.csv", "masks": tmp_path / "masks"}
     _, lines, said = prepared(tmp_path, capsys, **beside)
     assert lines == [
         f"{tmp_path}/boxes.csv, dog_vla_0: fits no picture",
         f"{tmp_path}/boxes.csv, kat_val_0: fits no picture",
         f"{tmp_path}/masks/lion.png: fits no picture",
+        f"{tmp_path}/masks/dog_val_0.jpg: a mask is a .png",
     ]
-    assert said.startswith("left out  2 of --boxes fit no picture; 1 of --masks fit ")
+    assert said.startswith("left out  2 of --boxes fit no picture; 2 of --masks fit ")
 
 
 def test_masks_that_show_nothing_or_everything_are_told(tmp_path, capsys):

@@ -96,3 +96,34 @@ def test_a_picture_of_too_many_pixels_is_bad(limit, tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(ValueError, match="pixels"):
         pictures.read(tmp_path / "a.png")
+
+
+BAR = np.zeros((40, 60), np.uint8)
+BAR[4:20, 6:30] = 1
+VOC = Image.fromarray(BAR)
+VOC.putpalette([0, 0, 0, 128, 0, 0, *[224] * 762])
+MASKS = {
+    "of 0 and 1": Image.fromarray(BAR),
+    "of 0 and 255": Image.fromarray(BAR * 255),
+    "of bits": Image.fromarray(BAR > 0),
+    "of 16 bits": Image.fromarray(BAR.astype(np.uint16)),
+    "VOC's palette": VOC,
+    "in colour": Image.fromarray(BAR[..., None] * np.uint8([0, 1, 0])),
+    "cut out": Image.fromarray(np.dstack([np.full((40, 60, 3), 9, np.uint8), BAR * 255])),
+    "grey, cut out": Image.fromarray(np.dstack([np.full_like(BAR, 9), BAR]), "LA"),
+    "opaque": Image.fromarray(np.dstack([*[BAR] * 3, np.full_like(BAR, 255)])),
+    "opaque and grey": Image.fromarray(np.dstack([BAR, np.full_like(BAR, 255)]), "LA"),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.filterwarnings("ignore:'mode' parameter:DeprecationWarning")
+def test_masks_of_every_kind_are_salient_where_they_are_not_black(kind, tmp_path):
+    MASKS[kind].save(tmp_path / "a.png")
+    assert np.array_equal(pictures.read_mask(tmp_path / "a.png"), BAR * 255)
+
+
+def test_a_jpeg_is_no_mask(tmp_path):
+    Image.fromarray(BAR * 255).save(tmp_path / "a.png", "JPEG")
+    with pytest.raises(ValueError, match="a mask is a PNG; found a JPEG"):
+        pictures.read_mask(tmp_path / "a.png")

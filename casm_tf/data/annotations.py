@@ -78,11 +78,20 @@ def unmatched(source, there, used):
     `there` is {name: annotation} as `files_below` or `read_table` give it of `source`, `used` the
     names of those that belong to one.
     """
-    left = {name: there[name] for name in sorted(there.keys() - set(used))}
-    return [
-        f"{place if isinstance(place, pathlib.Path) else f'{source}, {name}'}: fits no picture"
-        for name, place in left.items()
-    ]
+    lines = []
+    for name in sorted(there.keys() - set(used)):
+        is_path = isinstance(there[name], pathlib.Path)
+        lines.append(f"{there[name] if is_path else f'{source}, {name}'}: fits no picture")
+    return lines
+
+
+def not_png(folder, there):
+    """Lines that tell which pictures of a folder of masks are no PNG, nor have one beside them."""
+    folder = pathlib.Path(folder)
+    paths = [path for path in files.below(folder) if pictures.is_named_so(path)]
+    names = [normal(path.relative_to(folder).with_suffix("").as_posix()) for path in paths]
+    pairs = zip(paths, names, strict=True)
+    return [f"{path}: a mask is a .png" for path, name in pairs if name not in there]
 
 
 def _closest(name, others):

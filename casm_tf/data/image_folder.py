@@ -87,6 +87,8 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
             raise ValueError(f"{path} has no {kind} of a picture in {root}")
         found[kind] = {picture: there[name] for picture, name in pairs.items()}
         unmatched[kind] = annotations.unmatched(path, there, pairs.values())
+        if kind == "masks":
+            unmatched[kind] += annotations.not_png(path, there)
     return ImageFolderConfig(
         name=f"{root.name}_{digest.hexdigest()[:12]}",
         image_dir=root,
@@ -244,7 +246,10 @@ def _mask(path, picture):
     """A picture's mask, uint8 [H, W], or None."""
     if path is None:
         return None
-    mask = pictures.read_mask(path)
+    try:
+        mask = pictures.read_mask(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if mask.shape[::-1] != picture.size:
         raise ValueError(f"{path} is of {mask.shape[::-1]} pixels, the picture of {picture.size}")
     return mask

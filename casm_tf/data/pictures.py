@@ -133,10 +133,21 @@ def decode(data):
 
 
 def read_mask(path):
-    """A mask file -> uint8 [H, W], salient where it is not 0; raises ValueError as `read` does."""
+    """A mask file -> uint8 [H, W], salient where it is neither black nor transparent.
+
+    Raises ValueError as `read` does, and for a JPEG.
+    """
     with _opened(path) as image:
-        mask = np.asarray(image.convert("L") if image.mode in ("1", "LA", "P") else image)
+        if image.format in _JPEG:
+            raise ValueError("a mask is a PNG; found a JPEG, whose black is not exact")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+        elif image.mode in ("1", "P"):
+            image = image.convert("RGB")
+        mask = np.asarray(image)
     is_salient = mask != 0 if mask.ndim == 2 else mask[..., :3].any(axis=2)
+    if image.mode == "RGBA":
+        is_salient &= mask[..., 3] != 0
     return is_salient * np.uint8(255)
 
 
