@@ -13,6 +13,14 @@ from absl import app, flags, logging
 from casm_tf.host import files
 
 
+# What absl says of a flag's value that is of another type, and what it means.
+_EXPECTED = {
+    r"invalid literal for int\(\).*": "expected a whole number",
+    r"could not convert string to float.*": "expected a number",
+    r"\('Non-boolean argument.*": "expected true or false",
+}
+
+
 class UserError(Exception):
     """A mistake of the user's: names the flag or file, what was found and what is expected."""
 
@@ -81,12 +89,24 @@ def _parse(argv, groups):
         sys.exit()
     try:
         arguments = flags.FLAGS(argv)
+        _check_values()
     except flags.Error as error:
-        _refuse(error)
+        text = str(error)
+        for said, meant in _EXPECTED.items():
+            text = re.sub(said, meant, text)
+        _refuse(text)
     if flags.FLAGS["verbosity"].using_default_value:
         # absl would take INFO, and then TFDS tells of every file it opens.
         flags.FLAGS.verbosity = logging.WARNING
     return arguments
+
+
+def _check_values():
+    """Refuse --name= of a variable that was never set: a path of no letters is this folder."""
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        if flag.present and flag.value == "":
+            raise flags.IllegalFlagValueError(f"flag --{name}=: expected a value")
 
 
 def _grouped(groups):
