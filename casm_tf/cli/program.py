@@ -12,7 +12,6 @@ from absl import app, flags, logging
 
 from casm_tf.host import files
 
-
 # What absl says of a flag's value that is of another type, and what it means.
 _EXPECTED = {
     r"invalid literal for int\(\).*": "expected a whole number",

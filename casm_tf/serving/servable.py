@@ -25,8 +25,12 @@ def servable(model, labels, mean, std, weights="float32"):
     Returns:
         (a tf.Module that holds them; {name: function}; where the weights are: {type: {path of the
         Keras variable: shape, in the vector's order}}).
+
+    Raises ValueError for labels of another number of classes.
     """
-    image_size = model.input_shape[1]
+    image_size, classes = model.input_shape[1], model.output["logits"].shape[1]
+    if classes != len(labels):
+        raise ValueError(f"the model is for {classes} classes; its run names {len(labels)}")
     module, places = _packed(model, weights)
     scalable = _of_any_size(model)
     look = _looking(scalable or model, module.packed, places, labels, mean, std)
