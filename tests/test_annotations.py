@@ -106,6 +106,12 @@ def test_xml_that_is_not_safe_or_not_right_is_refused_by_name(kind, tmp_path):
         annotations.read_xml(path, "cat", (60, 40), size_before=(40, 60))
 
 
+def test_what_is_no_number_in_xml_is_told(tmp_path):
+    (tmp_path / "a.xml").write_text(xml([(0, 0, 30, 40)], size=("60px", 40)))
+    with pytest.raises(ValueError, match=r"expected a number in <size/width>; found '60px'"):
+        annotations.read_xml(tmp_path / "a.xml", "cat", (60, 40))
+
+
 def test_annotations_belong_to_the_picture_they_have_most_in_common_with():
     names = ["train/cat/1", "val/cat/1", "val/dog/1", "val/dog/2"]
     assert annotations.join(names, ["2", "3"]) == {"val/dog/2": "2"}

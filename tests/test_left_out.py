@@ -78,7 +78,7 @@ def test_what_is_no_picture_and_what_lies_elsewhere_is_told(tmp_path, capsys):
         f"folders that are not read (., train/cat/2020, val/dog/link): {path} lists them\n"
     )
     again = prepared(tmp_path, capsys)
-    assert again == (names, lines, f"left out  {path} lists 7\n")
+    assert again == (names, lines, f"left out  7 files, boxes or masks: {path} lists them\n")
 
 
 def test_linked_folders_are_searched_once(tmp_path, capsys):
@@ -160,6 +160,15 @@ def test_boxes_of_width_and_height_are_told(tmp_path, capsys):
         "4 of 5 boxes have no area; expected x0, y0, x1, y1: these look like x, y, width, height"
         in said
     )
+
+
+def test_empty_boxes_are_not_taken_for_those_of_width_and_height(tmp_path, capsys):
+    write_tree(tmp_path / "tree", count=1)
+    rows = ["cat_val_0,0,0,0,0", "dog_val_0,5,5,5,9", "cat_train_0,1,2,30,40"]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,x0,y0,x1,y1", *rows]))
+    _, lines, said = prepared(tmp_path, capsys, boxes=tmp_path / "boxes.csv")
+    assert len(lines) == 2
+    assert said.startswith("left out  2 of 3 boxes have no area: ")
 
 
 def test_where_preparing_ends_early_the_count_is_of_what_was_read(tmp_path):

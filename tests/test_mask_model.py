@@ -272,6 +272,9 @@ def test_a_run_without_a_normalisation_of_its_own_asks_its_data(tiny_data_dir, t
     (tmp_path / "run.json").write_text(json.dumps(run))
     mask = MaskModel.load(tmp_path)(trees.picture())
     assert mask.mask.shape == (40, 60) and mask.label.isdigit()
+    (tmp_path / "run.json").write_text(json.dumps({**run, "labels": ["0", "1"]}))
+    with pytest.raises(ValueError, match="the model is for 10 classes; its run names 2"):
+        MaskModel.load(tmp_path)
 
 
 def test_models_that_are_none_are_refused(exported, tmp_path):

@@ -24,6 +24,8 @@ COLOURS = np.asarray(PALETTE.convert("RGB"))
 EXIF = Image.Exif()
 EXIF[0x0112] = 6  # to be turned to the right by a quarter
 
+WIDE = np.tile(RGB[:2], (1, 500, 1))  # 30,000 pixels
+
 READ_RIGHTLY = {
     "RGB JPEG": (saved(Image.fromarray(RGB), format="JPEG", quality=95), RGB),
     "RGB PNG": (saved(Image.fromarray(RGB), format="PNG"), RGB),
@@ -32,6 +34,28 @@ READ_RIGHTLY = {
     "CMYK": (saved(Image.fromarray(RGB).convert("CMYK"), format="JPEG", quality=95), RGB),
     "palette": (saved(PALETTE, format="PNG"), COLOURS),
     "16 bits": (saved(Image.fromarray(GREY.astype(np.uint16) * 257), format="PNG"), GREY),
+    "grey and transparent": (
+        saved(Image.fromarray(np.dstack([GREY, np.zeros_like(GREY)])), format="PNG"),
+        np.full_like(GREY, 255),
+    ),
+    "animated PNG": (
+        saved(
+            Image.fromarray(RGB),
+            format="PNG",
+            save_all=True,
+            append_images=[Image.fromarray(255 - RGB)],
+        ),
+        RGB,
+    ),
+    "one pixel": (saved(Image.fromarray(RGB[:1, :1]), format="PNG"), RGB[:1, :1]),
+    "wide": (saved(Image.fromarray(WIDE), format="PNG"), WIDE),
+    "TIFF": (saved(Image.fromarray(RGB), format="TIFF"), RGB),
+    "16-bit TIFF": (saved(Image.fromarray(GREY.astype(np.uint16) * 257), format="TIFF"), GREY),
+    "AVIF": (saved(Image.fromarray(RGB), format="AVIF", quality=95), RGB),
+    "JPEG 2000": (saved(Image.fromarray(RGB), format="JPEG2000"), RGB),
+    "PPM": (saved(Image.fromarray(RGB), format="PPM"), RGB),
+    "16-bit PGM": (b"P5 60 40 65535\n" + (GREY.astype(">u2") * 257).tobytes(), GREY),
+    "bits": (saved(Image.fromarray(GREY > 99), format="PPM"), (GREY > 99) * np.uint8(255)),
     "BMP": (saved(Image.fromarray(RGB), format="BMP"), RGB),
     "WebP": (saved(Image.fromarray(RGB), format="WEBP", quality=95), RGB),
     "rotated": (
@@ -67,7 +91,7 @@ def test_files_of_every_kind_are_read_rightly_whatever_their_name(kind, tmp_path
     assert found.size == decoded.shape[1::-1]
     # A JPEG's colours are a little off.
     assert np.abs(decoded.astype(int) - expected).mean() < 3
-    is_kept = kind in ("RGB JPEG", "RGB PNG", "grey JPEG", "grey PNG")
+    is_kept = kind in ("RGB JPEG", "RGB PNG", "grey JPEG", "grey PNG", "one pixel", "wide")
     assert (found.data == data) == is_kept
     assert tf.io.is_jpeg(found.data) == (kind in ("RGB JPEG", "grey JPEG", "CMYK", "rotated"))
 

@@ -131,13 +131,10 @@ def read_xml(path, label, size, size_before=None):
         objects = [(item.findtext("name"), item.find("bndbox")) for item in root.iter("object")]
         if any(name == label for name, _ in objects):
             objects = [(name, box) for name, box in objects if name == label]
-        boxes = [
-            [float(box.findtext(key)) for key in ("xmin", "ymin", "xmax", "ymax")]
-            for _, box in objects
-            if box is not None
-        ]
-        written = tuple(float(root.findtext(f"size/{key}") or 0) for key in ("width", "height"))
-    except (ElementTree.ParseError, LookupError, TypeError, ValueError) as error:
+        sides = ("xmin", "ymin", "xmax", "ymax")
+        boxes = [[_number(box, x) for x in sides] for _, box in objects if box is not None]
+        written = tuple(_number(root, f"size/{key}", "0") for key in ("width", "height"))
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     if not np.isfinite([*boxes, [*written, 0, 0]]).all():
         raise ValueError(f"{path}: a box or the size is not of finite numbers")
@@ -148,6 +145,14 @@ def read_xml(path, label, size, size_before=None):
     if max(written) > 1 and _are_shares(boxes):
         raise ValueError(f"{path}: {_SHARES}")
     return shares(boxes, written)
+
+
+def _number(item, key, default=""):
+    text = item.findtext(key) or default
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"expected a number in <{key}>; found {text!r}") from error
 
 
 def _text(data):

@@ -47,8 +47,8 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
 
     The tree is train/<class>/<picture> and the same with val/, validation/ or test/; or
     <class>/<picture>, and then 8 of 10 pictures are for training, 1 for validation and 1 for
-    testing, by a hash of their names. What begins with a dot is passed over, and so are files
-    without a picture's suffix.
+    testing, by a hash of their names. Other files are passed over, and so are pictures in folders
+    within a class's; what is told of them is in `skipped`.
 
     With `unlabelled_as`, the names of the classes that some classifier knows, pictures have no
     labels: any folder will do, all pictures at any depth are taken, and their label is -1.
@@ -206,9 +206,8 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
                     found = (changed, picture.size)
             if tree.boxes is not None:
                 boxes = _boxes(tree.boxes.get(stem), example["label"], picture)
-                count = len(boxes)
-                boxes, left_out = annotations.clipped(boxes)
-                self._skipped.boxes[name] = count, left_out
+                self._skipped.boxes[name] = boxes
+                boxes, _ = annotations.clipped(boxes)
                 # From x0, y0, x1, y1 to ymin, xmin, ymax, xmax.
                 example["bbox"] = [tfds.features.BBox(*box) for box in boxes[:, [1, 0, 3, 2]]]
             if tree.masks is not None:

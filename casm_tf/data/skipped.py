@@ -4,7 +4,9 @@ import dataclasses
 import pathlib
 import sys
 
-from casm_tf.data import picture_tree, pictures
+import numpy as np
+
+from casm_tf.data import annotations, picture_tree, pictures
 from casm_tf.host import files
 
 _LARGEST_BAD_SHARE = 0.01
@@ -18,14 +20,14 @@ class Skipped:
         tree: the `image_folder.ImageFolderConfig`.
         path: where the list is written.
         bad: {name: why it cannot be read}.
-        boxes: {name: how many boxes it has, and how many of them are without an area}.
+        boxes: {name: its boxes, float64 [N, 4]}, those without an area too.
         blank: {name: "everywhere" or "nowhere", where its mask is salient}.
     """
 
     tree: object
     path: pathlib.Path
     bad: dict[str, str] = dataclasses.field(default_factory=dict)
-    boxes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    boxes: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     blank: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def report(self, empty=None):
@@ -57,17 +59,15 @@ class Skipped:
     def _others(self):
         """What else is left out: parts of a sentence, and lines of the list."""
         said, lines = [], []
-        count, left_out = map(sum, zip((0, 0), *self.boxes.values(), strict=True))
-        if left_out:
-            found = f"{left_out} of {count} boxes have no area"
-            if 2 * left_out > count:
+        left_out = {name: annotations.clipped(x)[1] for name, x in sorted(self.boxes.items())}
+        if any(left_out.values()):
+            boxes = np.concatenate([*self.boxes.values()])
+            found = f"{sum(left_out.values())} of {len(boxes)} boxes have no area"
+            if (boxes[:, 2:] < boxes[:, :2]).any(axis=1).mean() > 0.5:
                 found += "; expected x0, y0, x1, y1: these look like x, y, width, height"
             said.append(found)
-            lines += [
-                f"{name}: {bad} boxes left out: inverted, empty or outside"
-                for name, (_, bad) in sorted(self.boxes.items())
-                if bad
-            ]
+            reason = "boxes left out: inverted, empty or outside"
+            lines += [f"{name}: {count} {reason}" for name, count in left_out.items() if count]
         if self.blank:
             said.append(f"{len(self.blank)} masks are salient everywhere or nowhere")
             lines += [f"{x}: its mask is salient {y}" for x, y in sorted(self.blank.items())]
@@ -93,7 +93,8 @@ class Skipped:
 def remind(path):
     """Say of a data set that is there already how much of its tree was left out."""
     if path.exists():
-        say(f"{path} lists {len(path.read_text(encoding='utf-8').splitlines())}")
+        count = len(path.read_text(encoding="utf-8").splitlines())
+        say(f"{count} files, boxes or masks: {path} lists them")
 
 
 def say(what):
