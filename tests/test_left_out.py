@@ -89,6 +89,7 @@ def test_linked_folders_are_searched_once(tmp_path, capsys):
         write(root / "b" / f"{number}.png", np.full((40, 60, 3), 255, np.uint8))
     (root / "away").symlink_to(tmp_path / "elsewhere")
     (root / "a" / "loop").symlink_to(root)
+    (root / "0").symlink_to(root / "a")  # which comes before it
     (root / "broken.jpg").symlink_to(root / "nowhere.jpg")
     for number in range(2):
         path = tmp_path / "elsewhere" / f"{number}.xml"

@@ -38,24 +38,28 @@ def sync(path):
 def below(folder):
     """The paths of all files at any depth of a folder, sorted.
 
-    Linked folders are searched too, each folder once. Hidden files and folders are passed over, and
-    what file managers leave. Raises OSError for a folder that cannot be read.
+    Linked folders are searched too, each folder once, by its own path where it has one. Hidden
+    files and folders are passed over, and what file managers leave. Raises OSError for a folder
+    that cannot be read.
     """
 
     def refuse(error):
         raise error
 
-    found, seen = [], set()
-    for directory, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        real = os.path.realpath(directory)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        paths = (pathlib.Path(directory, name) for name in names if not is_hidden(name))
-        # A pipe would be waited for; of a broken link it is to be said that it is broken.
-        found += (path for path in paths if path.is_file() or path.is_symlink())
+    found, seen, starts = [], set(), [folder]
+    for start in starts:  # which grows by the links that are met
+        for directory, folders, names in os.walk(start, onerror=refuse):
+            real = os.path.realpath(directory)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            inside = (pathlib.Path(directory, name) for name in folders)
+            starts += [path for path in inside if path.is_symlink()]
+            paths = (pathlib.Path(directory, name) for name in names if not is_hidden(name))
+            # A pipe would be waited for; of a broken link it is to be said that it is broken.
+            found += (path for path in paths if path.is_file() or path.is_symlink())
     return sorted(found)
 
 
