@@ -19,7 +19,7 @@ a program: take it from trusted places only), or a server's, http://localhost:85
 Pictures whose three files are there and newer than the picture are passed over, so that a call that
 was broken off resumes; --overwrite makes them anew. Pictures that cannot be read are named on
 standard error; then the exit code is 1. It is 2 for a wrong flag or a file that is not there,
-before anything is written.
+before anything is written. Files of other kinds in a folder are counted there.
 """
 
 import concurrent.futures

@@ -1,5 +1,7 @@
 """What lies in a folder and is not read is counted on the terminal and listed in skipped.txt."""
 
+import errno
+import os
 import pathlib
 
 import numpy as np
@@ -110,6 +112,21 @@ def test_linked_folders_are_searched_once(tmp_path, capsys):
     (root / "b" / "1.png").unlink()
     boxes = image_folder.config(root, tmp_path / "outer", unlabelled_as=("cat", "dog")).boxes
     assert set(boxes) == {"away/deep/0", "away/deep/1"}
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    write_tree(tmp_path / "tree", count=1)
+    (tmp_path / "tree" / "val" / "lost+found").mkdir()
+    scandir = os.scandir
+
+    def closed_to_us(path):
+        if str(path).endswith("lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed_to_us)
+    chosen, others = picture_files.find([str(tmp_path / "tree")])
+    assert (len(chosen), others) == (4, [tmp_path / "tree" / "val" / "lost+found"])
 
 
 def test_annotations_of_no_picture_are_told(tmp_path, capsys):

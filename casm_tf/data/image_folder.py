@@ -206,7 +206,8 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
                     found = (changed, picture.size)
             if tree.boxes is not None:
                 boxes = _boxes(tree.boxes.get(stem), example["label"], picture)
-                self._skipped.boxes[name] = boxes
+                if len(boxes):
+                    self._skipped.boxes[name] = boxes
                 boxes, _ = annotations.clipped(boxes)
                 # From x0, y0, x1, y1 to ymin, xmin, ymax, xmax.
                 example["bbox"] = [tfds.features.BBox(*box) for box in boxes[:, [1, 0, 3, 2]]]

@@ -20,7 +20,7 @@ class Skipped:
         tree: the `image_folder.ImageFolderConfig`.
         path: where the list is written.
         bad: {name: why it cannot be read}.
-        boxes: {name: its boxes, float64 [N, 4]}, those without an area too.
+        boxes: {name: its boxes, float64 [N, 4]} of those with any, also without an area.
         blank: {name: "everywhere" or "nowhere", where its mask is salient}.
     """
 

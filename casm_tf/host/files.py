@@ -39,16 +39,16 @@ def below(folder):
     """The paths of all files at any depth of a folder, sorted.
 
     Linked folders are searched too, each folder once, by its own path where it has one. Hidden
-    files and folders are passed over, and what file managers leave. Raises OSError for a folder
-    that cannot be read.
+    files and folders are passed over, and what file managers leave. A folder that cannot be read
+    is among the paths itself, so that it can be told of.
     """
 
-    def refuse(error):
-        raise error
+    def keep(error):
+        found.append(pathlib.Path(error.filename))
 
     found, seen, starts = [], set(), [folder]
     for start in starts:  # which grows by the links that are met
-        for directory, folders, names in os.walk(start, onerror=refuse):
+        for directory, folders, names in os.walk(start, onerror=keep):
             real = os.path.realpath(directory)
             if real in seen:
                 folders.clear()
