@@ -47,7 +47,7 @@ def test_weights_for_other_classes_keep_all_but_the_head(tmp_path):
         f"--run_dir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr
-    said = f"note  {weights} is for 5 classes; the data set has 2: the head is trained anew\n"
+    said = f"note  {weights} is for 5 classes; the data set has 2: its head is not taken\n"
     assert said in done.stderr
     before, after = arrays(weights), arrays(tmp_path / "run" / "classifier.weights.h5")
     changed = [name for name in before if not np.array_equal(before[name], after[name])]

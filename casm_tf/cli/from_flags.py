@@ -125,7 +125,7 @@ def load_weights(classifier, decoder, labels):
         raise program.UserError(
             f"--targets: predictions are those of a trained classifier; {other}"
         )
-    print(f"note  {other}: the head is trained anew", file=sys.stderr)
+    print(f"note  {other}: its head is not taken", file=sys.stderr)
     return "head"
 
 
