@@ -21,7 +21,7 @@ Pictures whose three files are there and newer than the picture are passed over,
 was broken off resumes; --overwrite makes them anew. Pictures that cannot be read, or whose files
 cannot have their names (one of 250 bytes has no room for .mask.png), are named on standard error;
 then the exit code is 1. It is 2 for a wrong flag or a file that is not there, before anything is
-written.
+written. Files of other kinds in a folder are counted there.
 """
 
 import concurrent.futures
@@ -44,6 +44,7 @@ from absl import flags
 from PIL import PngImagePlugin
 
 from casm_tf.cli import limits, picture_files, program
+from casm_tf.data import pictures
 from casm_tf.host import files
 from casm_tf.serving import mask_model, masks
 
@@ -59,11 +60,16 @@ def main(arguments):
     limits.apply()
     output = pathlib.Path(FLAGS.output)
     try:
-        chosen = picture_files.find(arguments)
+        chosen, others = picture_files.find(arguments)
     except (ValueError, OSError) as error:
         raise program.UserError(str(error)) from error
     with program.blaming("output"):
         files.check_writable(output)
+    if others:
+        kinds = files.printable(pictures.kinds(others))
+        print(
+            f"left out  {len(others)} files are of no kind that is read ({kinds})", file=sys.stderr
+        )
     chosen = [(path, output / target) for path, target in chosen]
     with program.blaming("model"):
         place = mask_model.located(FLAGS.model)

@@ -41,6 +41,9 @@ def good_pictures():
         "rgb.tif": _saved(rgb, "TIFF"),
         "packed.tif": _saved(deep, "TIFF", compression="tiff_lzw"),
         "rgb.bmp": _saved(rgb, "BMP"),
+        "rgb.avif": _saved(rgb, "AVIF"),
+        "rgb.jp2": _saved(rgb, "JPEG2000"),
+        "grey.pgm": _saved(grey, "PPM"),
     }
 
 
@@ -54,6 +57,7 @@ def good_annotations():
         "boxes.csv": "\n".join(rows).encode(),
         "bits.mask.png": _saved(mask, "PNG"),
         "grey.mask.png": _saved(mask.convert("L"), "PNG"),
+        "gbk.xml": ('<?xml version="1.0" encoding="gbk"?>' + trees.xml(boxes, "猫")).encode("gbk"),
         "palette.mask.png": _saved(mask.convert("P"), "PNG"),
     }
 

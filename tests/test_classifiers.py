@@ -115,7 +115,7 @@ def test_files_that_are_not_there(text):
 def test_files_of_something_else(tmp_path):
     file = tmp_path / "small.weights.h5"
     file.write_bytes(b"not weights")
-    with pytest.raises(ValueError, match=f"{file} is not a whole HDF5 file"):
+    with pytest.raises(OSError, match=f"{file} is not a whole HDF5 file"):
         other_classifiers.load(f"small_resnet:{file}", DATASET)
 
 

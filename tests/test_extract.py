@@ -82,6 +82,7 @@ def test_files_folders_and_globs_of_every_kind(exported, tmp_path):
     for name in ("사진/cut.jpg: ", "사진/empty.png: "):
         assert name in done.stderr
     assert "2 of 8 pictures could not be read or written" in done.stderr
+    assert "left out  1 files are of no kind that is read (.txt)\n" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -221,14 +222,15 @@ def test_names_of_outputs_and_what_is_found(tmp_path):
     for name in ("in/a.jpg", "in/a.png", "in/deeper/a.jpg", "in/b.jpeg", "in/b.mask.png"):
         trees.write(tmp_path / name)
     (tmp_path / "in" / "c.TXT").write_text("")
-    found = picture_files.find([str(tmp_path / "in"), str(tmp_path / "in" / "b.jpeg")])
+    found, others = picture_files.find([str(tmp_path / "in"), str(tmp_path / "in" / "b.jpeg")])
+    assert others == [tmp_path / "in" / "c.TXT"]
     assert {str(path.relative_to(tmp_path)): str(target) for path, target in found} == {
         "in/a.jpg": "a.jpg",
         "in/a.png": "a.png",
         "in/b.jpeg": "b",
         "in/deeper/a.jpg": "deeper/a",
     }
-    found = picture_files.find([str(tmp_path / "*" / "**" / "a.jpg")])
+    found, _ = picture_files.find([str(tmp_path / "*" / "**" / "a.jpg")])
     assert [str(target) for _, target in found] == ["in/a", "in/deeper/a"]
     both = [str(tmp_path / "in" / "a.jpg"), str(tmp_path / "in" / "deeper" / "a.jpg")]
     with pytest.raises(ValueError, match=r"would both become a\.jpg\.mask\.png|a\.mask\.png"):

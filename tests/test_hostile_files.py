@@ -14,7 +14,7 @@ from PIL import Image
 from programs import call
 
 from casm_tf.cli import picture_files
-from casm_tf.data import annotations, image_folder
+from casm_tf.data import annotations, image_folder, skipped
 from casm_tf.host import files
 
 # === XML ===
@@ -82,7 +82,7 @@ def harmful_tree(root):
 
 def test_names_like_commands_and_a_bomb_go_through_image_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(image_folder, "_LARGEST_BAD_SHARE", 0.1)
+    monkeypatch.setattr(skipped, "_LARGEST_BAD_SHARE", 0.1)
     root = tmp_path / "a $(touch hacked) 'tree'"
     harmful_tree(root)
     builder = image_folder.prepared(image_folder.config(root), tmp_path / "data")
@@ -92,8 +92,8 @@ def test_names_like_commands_and_a_bomb_go_through_image_folder(tmp_path, monkey
         example["file_name"].decode() for example in builder.as_dataset("train").as_numpy_iterator()
     }
     assert {pathlib.PurePath(name).stem for name in names} == set(NAMES)
-    (skipped,) = (tmp_path / "data").rglob("skipped.txt")
-    (line,) = skipped.read_text().splitlines()
+    (listed,) = (tmp_path / "data").rglob("skipped.txt")
+    (line,) = listed.read_text().splitlines()
     assert line.startswith("train/-l 'a'/a\\nnew line.png: ") and "pixels" in line
     assert not list(tmp_path.rglob("hacked"))
 

@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from trees import picture, write, write_tree, xml
+from PIL import Image
+from trees import encoded, picture, write, write_tree, xml
 
 from casm_tf.data import image_folder, pictures
 
@@ -46,7 +47,7 @@ def test_a_tree_with_boxes_from_xml_and_masks(tmp_path):
     assert other["bbox"].shape == (0, 4)
     assert len(other["masks"]) == 0
     skipped = next((tmp_path / "data").rglob("skipped.txt")).read_text()
-    assert skipped == "val/cat/cat_val_0.JPEG: 1 boxes left out: inverted, or wholly outside\n"
+    assert skipped == "val/cat/cat_val_0.JPEG: 1 boxes left out: inverted, empty or outside\n"
 
 
 def test_korean_names_and_boxes_from_a_table(tmp_path):
@@ -63,6 +64,19 @@ def test_korean_names_and_boxes_from_a_table(tmp_path):
     assert every["고양이/고양이__4.JPEG"]["bbox"].tolist() == [[0, 0, 1, 0.5], [0.5, 0.5, 1, 1]]
     assert every["강아지/강아지__3.JPEG"]["bbox"].shape == (0, 4)
     assert every["강아지/강아지__3.JPEG"]["label"] == 0
+
+
+def test_boxes_of_a_table_are_of_the_picture_as_its_exif_turns_it(tmp_path):
+    write_tree(tmp_path / "tree", count=1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    name = tmp_path / "tree" / "val" / "cat" / "cat_val_0.JPEG"
+    name.write_bytes(encoded(picture(), exif=exif))  # 40 x 60 when it is turned
+    (tmp_path / "boxes.csv").write_text("image,x0,y0,x1,y1\ncat_val_0,4,6,20,30\n")
+    found = examples(tmp_path / "tree", tmp_path / "data", boxes=tmp_path / "boxes.csv")
+    example = found["validation"]["val/cat/cat_val_0.JPEG"]
+    assert example["image"].shape == (60, 40, 3)
+    assert example["bbox"] == pytest.approx(np.array([[0.1, 0.1, 0.5, 0.5]]))
 
 
 @pytest.mark.parametrize("bad", [1, 2])
@@ -200,7 +214,7 @@ def test_a_split_without_a_good_picture_is_an_error_with_a_list(tmp_path):
     write_tree(tmp_path / "tree", ("train",), count=50)
     write_tree(tmp_path / "tree", ("val",), ("cat",), count=1)  # fewer than one in a hundred
     (tmp_path / "tree" / "val" / "cat" / "cat_val_0.JPEG").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"none of the validation pictures in .* can be read"):
+    with pytest.raises(ValueError, match=r"none of the 1 validation pictures in .* can be read"):
         image_folder.prepared(image_folder.config(tmp_path / "tree"), tmp_path / "data")
     (path,) = tmp_path.rglob("skipped.txt")
     assert path.read_text().startswith("val/cat/cat_val_0.JPEG: ")

@@ -24,6 +24,8 @@ COLOURS = np.asarray(PALETTE.convert("RGB"))
 EXIF = Image.Exif()
 EXIF[0x0112] = 6  # to be turned to the right by a quarter
 
+WIDE = np.tile(RGB[:2], (1, 500, 1))  # 30,000 pixels
+
 READ_RIGHTLY = {
     "RGB JPEG": (saved(Image.fromarray(RGB), format="JPEG", quality=95), RGB),
     "RGB PNG": (saved(Image.fromarray(RGB), format="PNG"), RGB),
@@ -32,6 +34,28 @@ READ_RIGHTLY = {
     "CMYK": (saved(Image.fromarray(RGB).convert("CMYK"), format="JPEG", quality=95), RGB),
     "palette": (saved(PALETTE, format="PNG"), COLOURS),
     "16 bits": (saved(Image.fromarray(GREY.astype(np.uint16) * 257), format="PNG"), GREY),
+    "grey and transparent": (
+        saved(Image.fromarray(np.dstack([GREY, np.zeros_like(GREY)])), format="PNG"),
+        np.full_like(GREY, 255),
+    ),
+    "animated PNG": (
+        saved(
+            Image.fromarray(RGB),
+            format="PNG",
+            save_all=True,
+            append_images=[Image.fromarray(255 - RGB)],
+        ),
+        RGB,
+    ),
+    "one pixel": (saved(Image.fromarray(RGB[:1, :1]), format="PNG"), RGB[:1, :1]),
+    "wide": (saved(Image.fromarray(WIDE), format="PNG"), WIDE),
+    "TIFF": (saved(Image.fromarray(RGB), format="TIFF"), RGB),
+    "16-bit TIFF": (saved(Image.fromarray(GREY.astype(np.uint16) * 257), format="TIFF"), GREY),
+    "AVIF": (saved(Image.fromarray(RGB), format="AVIF", quality=95), RGB),
+    "JPEG 2000": (saved(Image.fromarray(RGB), format="JPEG2000"), RGB),
+    "PPM": (saved(Image.fromarray(RGB), format="PPM"), RGB),
+    "16-bit PGM": (b"P5 60 40 65535\n" + (GREY.astype(">u2") * 257).tobytes(), GREY),
+    "bits": (saved(Image.fromarray(GREY > 99), format="PPM"), (GREY > 99) * np.uint8(255)),
     "BMP": (saved(Image.fromarray(RGB), format="BMP"), RGB),
     "WebP": (saved(Image.fromarray(RGB), format="WEBP", quality=95), RGB),
     "rotated": (
@@ -67,7 +91,7 @@ def test_files_of_every_kind_are_read_rightly_whatever_their_name(kind, tmp_path
     assert found.size == decoded.shape[1::-1]
     # A JPEG's colours are a little off.
     assert np.abs(decoded.astype(int) - expected).mean() < 3
-    is_kept = kind in ("RGB JPEG", "RGB PNG", "grey JPEG", "grey PNG")
+    is_kept = kind in ("RGB JPEG", "RGB PNG", "grey JPEG", "grey PNG", "one pixel", "wide")
     assert (found.data == data) == is_kept
     assert tf.io.is_jpeg(found.data) == (kind in ("RGB JPEG", "grey JPEG", "CMYK", "rotated"))
 
@@ -96,3 +120,34 @@ def test_a_picture_of_too_many_pixels_is_bad(limit, tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(ValueError, match="pixels"):
         pictures.read(tmp_path / "a.png")
+
+
+BAR = np.zeros((40, 60), np.uint8)
+BAR[4:20, 6:30] = 1
+VOC = Image.fromarray(BAR)
+VOC.putpalette([0, 0, 0, 128, 0, 0, *[224] * 762])
+MASKS = {
+    "of 0 and 1": Image.fromarray(BAR),
+    "of 0 and 255": Image.fromarray(BAR * 255),
+    "of bits": Image.fromarray(BAR > 0),
+    "of 16 bits": Image.fromarray(BAR.astype(np.uint16)),
+    "VOC's palette": VOC,
+    "in colour": Image.fromarray(BAR[..., None] * np.uint8([0, 1, 0])),
+    "cut out": Image.fromarray(np.dstack([np.full((40, 60, 3), 9, np.uint8), BAR * 255])),
+    "grey, cut out": Image.fromarray(np.dstack([np.full_like(BAR, 9), BAR]), "LA"),
+    "opaque": Image.fromarray(np.dstack([*[BAR] * 3, np.full_like(BAR, 255)])),
+    "opaque and grey": Image.fromarray(np.dstack([BAR, np.full_like(BAR, 255)]), "LA"),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.filterwarnings("ignore:'mode' parameter:DeprecationWarning")
+def test_masks_of_every_kind_are_salient_where_they_are_not_black(kind, tmp_path):
+    MASKS[kind].save(tmp_path / "a.png")
+    assert np.array_equal(pictures.read_mask(tmp_path / "a.png"), BAR * 255)
+
+
+def test_a_jpeg_is_no_mask(tmp_path):
+    Image.fromarray(BAR * 255).save(tmp_path / "a.png", "JPEG")
+    with pytest.raises(ValueError, match="a mask is a PNG; found a JPEG"):
+        pictures.read_mask(tmp_path / "a.png")

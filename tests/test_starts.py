@@ -47,6 +47,8 @@ def test_weights_for_other_classes_keep_all_but_the_head(tmp_path):
         f"--run_dir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr
+    said = f"note  {weights} is for 5 classes; the data set has 2: its head is not taken\n"
+    assert said in done.stderr
     before, after = arrays(weights), arrays(tmp_path / "run" / "classifier.weights.h5")
     changed = [name for name in before if not np.array_equal(before[name], after[name])]
     assert {before[name].shape for name in changed} == {(128, 5), (5,)}
@@ -102,7 +104,10 @@ def test_predictions_of_a_classifier_for_other_classes_are_refused(tmp_path):
         *(f"--run_dir={tmp_path / 'run'}", "--batch_size=1"),
     )
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("train: --targets: predictions are those of")
+    assert done.stderr.splitlines()[-1] == (
+        f"train: --targets: predictions are those of a trained classifier; {weights} is for 5 "
+        "classes; the data set has 1000"
+    )
 
 
 def test_the_names_of_imagenets_classes_are_a_thousand_different_ones():

@@ -1,5 +1,7 @@
 """What the flags of casm_tf.train ask for; a flag that cannot be had is a `UserError`."""
 
+import sys
+
 import keras
 import tensorflow as tf
 from absl import flags
@@ -122,17 +124,23 @@ def load_weights(classifier, decoder, labels):
                 raise ValueError("pretrained has its own classifier; found --classifier_weights")
             kept = labels == pretrained.imagenet_labels()
             servable.fill(classifier, decoder, pretrained.MODEL, with_head=kept)
+            other = "the model for photographs is for 1000 classes"
     elif FLAGS.classifier_weights:
         with program.blaming("classifier_weights"):
-            kept = networks.load_weights(classifier, FLAGS.classifier_weights, FLAGS.classifier)
+            file = FLAGS.classifier_weights
+            kept = networks.load_weights(classifier, file, FLAGS.classifier)
+            other = f"{file} is for {networks.classes_in(file, classifier) or 'other'} classes"
     else:
         return "all"
-    if not kept and FLAGS.targets == "predictions":
+    if kept:
+        return "nothing"
+    other += f"; the data set has {len(labels)}"
+    if FLAGS.targets == "predictions":
         raise program.UserError(
-            f"--targets: predictions are those of a trained classifier; its weights are not for "
-            f"{len(labels)} classes"
+            f"--targets: predictions are those of a trained classifier; {other}"
         )
-    return "nothing" if kept else "head"
+    print(f"note  {other}: its head is not taken", file=sys.stderr)
+    return "head"
 
 
 def pretraining(classifier, strategy, part):

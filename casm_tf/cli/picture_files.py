@@ -7,24 +7,27 @@ import pathlib
 from PIL import Image
 
 from casm_tf.data import pictures
+from casm_tf.host import files
 
 MADE_BY = "made_by"  # in a mask's PNG
 ENDINGS = {"mask": ".mask.png", "overlay": ".overlay.jpg", "cutout": ".cutout.png"}
 
 
 def find(arguments):
-    """The pictures that files, folders and globs name: pairs of a path and its outputs' name.
+    """The pictures that files, folders and globs name, and the paths of what is no picture there.
 
-    The name is the path below the folder that was searched, without its suffix. In folders and by
-    globs only what is called a picture is taken, neither hidden files nor our own outputs. A
-    picture that is named twice is taken once. Raises ValueError where an argument names no picture
-    or two pictures would have the same outputs.
+    Pictures are pairs of a path and its outputs' name: the path below the folder that was searched,
+    without its suffix. In folders and by globs only what is called a picture is taken; hidden files
+    and our own outputs do not count. A picture that is named twice is taken once. Raises ValueError
+    where an argument names no picture or two pictures would have the same outputs.
     """
     if not arguments:
         raise ValueError("takes picture files, folders or globs; found none")
-    found, seen = {}, set()
+    found, seen, others = {}, set(), []
     for argument in arguments:
-        for path, relative in _named(argument):
+        named, left = _named(argument)
+        others += left
+        for path, relative in named:
             real = path.resolve()
             if real not in seen:
                 found[path] = relative
@@ -41,7 +44,7 @@ def find(arguments):
                 "name the folder that both are in, or call the program for each"
             )
         targets[target] = path
-    return [(path, target) for target, path in targets.items()]
+    return [(path, target) for target, path in targets.items()], others
 
 
 def outputs(target):
@@ -73,31 +76,28 @@ def maker(model, settings):
 
 
 def _named(argument):
-    """The pictures of one argument: pairs of a path and its part below where the search began."""
+    """The pictures of one argument, and the paths of what is none.
+
+    Pictures are pairs of a path and its part below where the search began.
+    """
     path = pathlib.Path(argument)
     if path.is_file():
-        return [(path, pathlib.Path(path.name))]
+        return [(path, pathlib.Path(path.name))], []
     if path.is_dir():
-        root, found = path, path.rglob("*")
+        root, found = path, [pathlib.Path(entry.path) for _, entry in files.below(path)]
     else:
         # A folder that is there has its name, whatever wildcards are in it.
         root = next(parent for parent in path.parents if parent.is_dir())
         pattern = path.relative_to(root)
         if not set(str(pattern)) & set("*?["):
             raise ValueError(f"there is no {argument}")
-        found = root.glob(str(pattern))
-    pairs = [(path, path.relative_to(root)) for path in sorted(found) if _is_picture(path)]
+        found = [x for x in root.glob(str(pattern)) if x.is_file() and not files.is_hidden(x.name)]
+    found = [x for x in sorted(found) if not x.name.endswith(tuple(ENDINGS.values()))]
+    pairs = [(path, path.relative_to(root)) for path in found if pictures.is_named_so(path)]
+    others = [path for path in found if not pictures.is_named_so(path)]
     if any(".." in relative.parts for _, relative in pairs):
         raise ValueError(f"{argument}: expected no .. behind a wildcard")
     if not pairs:
-        raise ValueError(f"there is no picture in {argument}")
-    return pairs
-
-
-def _is_picture(path):
-    return (
-        path.suffix.lower() in pictures.SUFFIXES
-        and not path.name.startswith(".")
-        and not path.name.endswith(tuple(ENDINGS.values()))
-        and path.is_file()
-    )
+        kinds = f"; found {pictures.kinds(others)}" if others else ""
+        raise ValueError(f"there is no picture in {argument}{kinds}")
+    return pairs, others

@@ -16,6 +16,12 @@ from casm_tf.cli import flagfiles
 from casm_tf.host import files
 
 _SERVER = re.compile("(https?|grpc)://")
+# What absl says of a flag's value that is of another type, and what it means.
+_EXPECTED = {
+    r"invalid literal for int\(\).*": "expected a whole number",
+    r"could not convert string to float.*": "expected a number",
+    r"\('Non-boolean argument.*": "expected true or false",
+}
 
 
 class UserError(Exception):
@@ -105,13 +111,25 @@ def _parse(argv, groups, servers):
         sys.exit()
     try:
         left = flags.FLAGS([argv[0], *flagfiles.expanded(argv[1:])])
+        _check_values()
     except (flags.Error, ValueError) as error:
-        _refuse(error)
+        text = str(error)
+        for said, meant in _EXPECTED.items():
+            text = re.sub(said, meant, text)
+        _refuse(text)
     _check_local(left[1:], servers)
     if flags.FLAGS["verbosity"].using_default_value:
         # absl would take INFO, and then TFDS tells of every file it opens.
         flags.FLAGS.verbosity = logging.WARNING
     return left
+
+
+def _check_values():
+    """Refuse --name= of a variable that was never set: a path of no letters is this folder."""
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        if flag.present and flag.value == "":
+            raise flags.IllegalFlagValueError(f"flag --{name}=: expected a value")
 
 
 def _check_local(others, servers):

@@ -138,7 +138,7 @@ def of_classes(dataset, classes):
     numbers = re.fullmatch(r"(\d+)-(\d+)", classes)
     if numbers:
         first, last = map(int, numbers.groups())
-        chosen = range(first, last + 1)
+        chosen = range(first, min(last, len(dataset.labels)) + 1)
     else:
         lines = files.read_text(classes).splitlines()
         names = {annotations.normal(line.strip()) for line in lines} - {""}

@@ -11,12 +11,11 @@ import shutil
 import cv2
 import tensorflow_datasets as tfds
 
-from casm_tf.data import annotations, damage, picture_tree, pictures
+from casm_tf.data import annotations, damage, picture_tree, pictures, skipped
 from casm_tf.host import files
 
 # What ImageNet's training pictures have, and what every network trained on it expects.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_LARGEST_BAD_SHARE = 0.01
 _AT_ONCE = 256  # pictures read ahead
 
 
@@ -31,6 +30,7 @@ class ImageFolderConfig(tfds.core.BuilderConfig):
         pictures: {split: {path of a picture below the root: its `files.stamp`}}.
         boxes: {picture: (path of an XML file, its stamp), or boxes in pixels}, or None.
         masks: {picture: (path of a PNG, its stamp)}, or None.
+        unmatched: {"boxes" or "masks": lines that tell which of them belong to no picture}.
     """
 
     image_dir: pathlib.Path
@@ -39,6 +39,7 @@ class ImageFolderConfig(tfds.core.BuilderConfig):
     pictures: dict[str, dict[str, tuple]] = dataclasses.field(repr=False)
     boxes: dict | None = dataclasses.field(repr=False)
     masks: dict | None = dataclasses.field(repr=False)
+    unmatched: dict[str, list[str]] = dataclasses.field(repr=False)
 
 
 def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
@@ -46,8 +47,8 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
 
     The tree is train/<class>/<picture> and the same with val/, validation/ or test/; or
     <class>/<picture>, and then 8 of 10 pictures are for training, 1 for validation and 1 for
-    testing, by a hash of their paths. What begins with a dot is passed over, and so are files
-    without a picture's suffix.
+    testing, by a hash of their paths. Other files are passed over, and so are pictures in folders
+    within a class's; what is told of them is in `skipped`.
 
     With `unlabelled_as`, the names of the classes that some classifier knows, pictures have no
     labels: any folder will do, all pictures at any depth are taken, and their label is -1.
@@ -70,11 +71,12 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
     else:
         labels, names = tuple(unlabelled_as), picture_tree.unlabelled(root)
     every = [name for split in names.values() for name in split]
-    found = {}
+    found, unmatched = {"boxes": None, "masks": None}, {}
     for kind, path in (("boxes", boxes), ("masks", masks)):
-        found[kind] = None if path is None else _beside(every, kind, pathlib.Path(path).resolve())
-        if path is not None and not found[kind]:
-            raise ValueError(f"{path} has no {kind} of a picture in {root}")
+        if path is not None:
+            found[kind], unmatched[kind] = _beside(every, kind, pathlib.Path(path).resolve())
+            if not found[kind]:
+                raise ValueError(f"{path} has no {kind} of a picture in {root}")
     source = hashlib.sha256()
     for part in (root, labels, unlabelled_as is None, *found.values()):
         source.update(f"{part}\n".encode(errors="surrogateescape"))
@@ -87,23 +89,25 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
         labels=labels,
         is_labelled=unlabelled_as is None,
         pictures=names,
+        unmatched=unmatched,
         **found,
     )
 
 
 def _beside(names, kind, path):
-    """The boxes or masks of a config, sorted; empty where none belongs to a picture."""
+    """The boxes or masks of a config, sorted, and lines on those that belong to no picture."""
     if kind == "masks" or path.is_dir():
         there = annotations.files_below(path, ".png" if kind == "masks" else ".xml")
     else:
         there = annotations.read_table(path)
-    pairs = sorted(annotations.join(names, there).items())
-    return {
-        picture: there[name]
-        if isinstance(there[name], list)
-        else (there[name], files.stamp(there[name]))
-        for picture, name in pairs
-    }
+    pairs = annotations.join(names, there)
+    unmatched = annotations.unmatched(path, there, pairs.values())
+    if kind == "masks":
+        unmatched += annotations.not_png(path, there)
+    found = {picture: there[name] for picture, name in sorted(pairs.items())}
+    is_path = {picture: not isinstance(one, list) for picture, one in found.items()}
+    found = {x: (one, files.stamp(one)) if is_path[x] else one for x, one in found.items()}
+    return found, unmatched
 
 
 def prepared(tree, data_dir=None):
@@ -116,14 +120,22 @@ def prepared(tree, data_dir=None):
     with damage.naming_description(f"image_folder/{tree.name}", data_dir):
         builder = ImageFolder(config=tree, data_dir=data_dir)
     directory = pathlib.Path(builder.data_dir)
-    if not directory.exists():
+    if directory.exists():
+        skipped.remind(_list(builder))
+    else:
         with files.locked(directory.parent / "lock"):
             for unfinished in directory.parent.glob(f"incomplete.*_{directory.name}"):
                 shutil.rmtree(unfinished)
             builder = ImageFolder(config=tree, data_dir=data_dir)  # It may be there by now.
             builder.download_and_prepare()
             _journal(builder).unlink(missing_ok=True)
+        skipped.say(builder.left_out)
     return builder
+
+
+def _list(builder):
+    """The file that lists what is left out."""
+    return pathlib.Path(builder.data_dir).parent / "skipped.txt"
 
 
 def _journal(builder):
@@ -141,6 +153,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     BUILDER_CONFIGS = []
+    left_out = ""  # what is to be said of that
 
     def _info(self):
         features = {
@@ -161,7 +174,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        self._bad, self._without_area = {}, {}
+        self._skipped = skipped.Skipped(self.builder_config, _list(self))
         self._splits_left = len(self.builder_config.pictures)
         self._good = _read_journal(_journal(self))
         return {split: self._generate_examples(split) for split in self.builder_config.pictures}
@@ -186,11 +199,9 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
                 journal.flush()
         self.info.metadata[f"{split}_sha256"] = digest.hexdigest()
         self._splits_left -= 1
-        is_empty = all(name in self._bad for name in names)
-        if is_empty or not self._splits_left:
-            self._report()
-        if is_empty:  # TFDS would raise an AssertionError.
-            raise ValueError(f"none of the {split} pictures in {tree.image_dir} can be read")
+        is_empty = all(name in self._skipped.bad for name in names)
+        if is_empty or not self._splits_left:  # of an empty one TFDS would raise an AssertionError
+            self.left_out = self._skipped.report(empty=split if is_empty else None)
 
     def _example(self, name, stamp):
         """A picture's example, or None if it is bad; its digest; its size for the journal, or None.
@@ -208,9 +219,9 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
             if tree.boxes is not None:
                 example["bbox"] = self._boxes(name, boxes, label, picture)
             if tree.masks is not None:
-                example["masks"] = _masks(mask, picture)
+                example["masks"] = self._masks(name, mask, picture)
         except (ValueError, OSError) as error:
-            self._bad[name], example = str(error), None
+            self._skipped.bad[name], example = str(error), None
         for path, before in sources:
             if files.stamp(path) != before:
                 raise ValueError(f"{path} was changed in the meantime: begin anew")
@@ -235,32 +246,27 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
             boxes = annotations.read_xml(source[0], label, *sizes)
         else:
             boxes = annotations.shares(source or [], picture.size)
-        boxes, left_out = annotations.clipped(boxes)
-        if left_out:
-            self._without_area[name] = left_out
+        if len(boxes):
+            self._skipped.boxes[name] = boxes
+        boxes, _ = annotations.clipped(boxes)
         # From x0, y0, x1, y1 to ymin, xmin, ymax, xmax.
         return [tfds.features.BBox(*box) for box in boxes[:, [1, 0, 3, 2]]]
 
-    def _report(self):
-        """Write skipped.txt; raise ValueError where too much is bad."""
-        total = sum(map(len, self.builder_config.pictures.values()))
-        lines = [f"{name}: {reason}" for name, reason in sorted(self._bad.items())]
-        lines += [
-            f"{name}: {count} boxes left out: inverted, or wholly outside"
-            for name, count in sorted(self._without_area.items())
-        ]
-        path = pathlib.Path(self.data_dir).parent / "skipped.txt"
-        path.unlink(missing_ok=True)
-        if not lines:
-            return
-        with files.replacing(path) as unfinished:
-            text = "".join(f"{files.printable(line)}\n" for line in lines)
-            unfinished.write_text(text, encoding="utf-8")
-        found = f"{len(self._bad)} of {total} pictures in {self.builder_config.image_dir}"
-        if len(self._bad) > _LARGEST_BAD_SHARE * total:
-            raise ValueError(f"{found} cannot be read, more than 1%: {path} lists them")
-        boxes = sum(self._without_area.values())
-        print(f"{found} cannot be read, {boxes} boxes are without an area: {path} lists them")
+    def _masks(self, name, source, picture):
+        """A list of one PNG, or of none."""
+        if source is None:
+            return []
+        path, _ = source
+        try:
+            mask = pictures.read_mask(path)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        if mask.shape[::-1] != picture.size:
+            found = mask.shape[::-1]
+            raise ValueError(f"{path} is of {found} pixels, the picture of {picture.size}")
+        if mask.min() == mask.max():
+            self._skipped.blank[name] = "everywhere" if mask.any() else "nowhere"
+        return [io.BytesIO(cv2.imencode(".png", mask)[1].tobytes())]
 
 
 def _read_journal(path):
@@ -274,14 +280,3 @@ def _read_journal(path):
                 continue
             good[name] = size
     return good
-
-
-def _masks(source, picture):
-    """A list of one PNG, or of none."""
-    if source is None:
-        return []
-    mask = pictures.read_mask(source[0])
-    if mask.shape[::-1] != picture.size:
-        found = mask.shape[::-1]
-        raise ValueError(f"{source[0]} is of {found} pixels, the picture of {picture.size}")
-    return [io.BytesIO(cv2.imencode(".png", mask)[1].tobytes())]

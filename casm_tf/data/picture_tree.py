@@ -5,6 +5,7 @@ Pictures are {path below the tree's root: `files.stamp`}, sorted.
 
 import hashlib
 import os
+import pathlib
 
 from casm_tf.data import annotations, pictures
 from casm_tf.host import files
@@ -41,9 +42,10 @@ def unlabelled(root):
 
     Raises ValueError where a split has none.
     """
-    folders = _folders(root)
-    inside = {folder: _pictures(root, files.below(root / folder)) for folder in folders}
-    inside[""] = _directly(root, root)
+    found = _pictures(root, files.below(root))
+    inside = {folder: {} for folder in ["", *_folders(root)]}
+    for name, stamp in found.items():
+        inside[name.partition("/")[0] if "/" in name else ""][name] = stamp
     given = {folder: names for folder, names in inside.items() if folder in _SPLITS}
     if "train" in given and len(given) > 1:
         _check_one_validation(root, given)
@@ -55,7 +57,6 @@ def unlabelled(root):
             )
         splits = {_SPLITS[folder]: names for folder, names in given.items()}
     else:
-        found = {name: stamp for names in inside.values() for name, stamp in names.items()}
         # In an order that has nothing to do with what they show, and is the same everywhere.
         names = sorted(found, key=lambda name: hashlib.md5(name.encode()).hexdigest())
         tenth = max(1, len(names) // 10)
@@ -133,6 +134,22 @@ def _in_three(found):
     return {split: {name: found[name] for name in sorted(some)} for split, some in parts.items()}
 
 
+def passed_over(root, splits, has_boxes=False):
+    """What of a tree is in none of its splits: files that are no pictures, and pictures.
+
+    Hidden files do not count and, where it has boxes, neither do the files of boxes. Both are lists
+    of paths below the root.
+    """
+    taken = {name for names in splits.values() for name in names}
+    left = sorted(pathlib.PurePath(name) for name, _ in files.below(root) if name not in taken)
+    of_boxes = (".xml", ".csv") if has_boxes else ()
+    others = [path for path in left if not pictures.is_named_so(path)]
+    return (
+        [path for path in others if path.suffix.lower() not in of_boxes],
+        [path for path in left if pictures.is_named_so(path)],
+    )
+
+
 def _classes(root, directory, folders):
     """{class: its pictures}, sorted."""
     if not folders:
@@ -142,9 +159,9 @@ def _classes(root, directory, folders):
     for folder in folders:
         found = _directly(root, directory / folder)
         if not found:
-            raise ValueError(
-                f"{directory / folder}: a class folder without pictures; expected {_KINDS}"
-            )
+            paths = [x for x in (directory / folder).iterdir() if not files.is_hidden(x.name)]
+            there = f"; found {pictures.kinds(paths)}" if paths else ""
+            raise ValueError(f"{directory / folder}: a class folder without pictures{there}")
         classes[annotations.normal(folder)] = found
     return classes
 
@@ -157,18 +174,18 @@ def _directly(root, directory):
 
 def _pictures(root, entries):
     """Those of some (name, os.DirEntry) that are pictures."""
-    start, suffixes = len(f"{root}/"), tuple(pictures.SUFFIXES)
+    start = len(f"{root}/")
     return dict(
         sorted(
             (entry.path[start:], files.stamp(entry))
             for _, entry in entries
-            if entry.name.lower().endswith(suffixes)
-            and not entry.name.startswith(".")
-            and not entry.is_dir()
+            if pictures.is_named_so(pathlib.PurePath(entry.name))
+            and not files.is_hidden(entry.name)
+            and not files.is_folder(entry)
         )
     )
 
 
 def _folders(directory):
     paths = (path for path in directory.iterdir() if path.is_dir())
-    return sorted(path.name for path in paths if not path.name.startswith("."))
+    return sorted(path.name for path in paths if not files.is_hidden(path.name))

@@ -13,8 +13,20 @@ import tensorflow as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"))
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
+# Pillow reads more, some of it by calling other programs.
+_ENDINGS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+_FORMATS = tuple(_ENDINGS)
+SUFFIXES = frozenset(ending for endings in _ENDINGS.values() for ending in endings)
 _JPEG = ("JPEG", "MPO")  # Pillow calls a JPEG with others behind it MPO
 _TURNED = (5, 6, 7, 8)  # EXIF's orientations that swap width and height; 1 is upright
 
@@ -36,6 +48,17 @@ class Picture:
     size_before: tuple[int, int]
     is_as_stored: bool
     digest: bytes
+
+
+def is_named_so(path):
+    """Whether a file's name says that it is a picture of a kind that is read."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def kinds(paths):
+    """What files are, as text: their endings, or the names of those without; five at most."""
+    found = sorted({path.suffix.lower() or path.name for path in paths})
+    return ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
 
 
 def decoded(data, window):
@@ -114,10 +137,21 @@ def decode(data):
 
 
 def read_mask(path):
-    """A mask file -> uint8 [H, W], salient where it is not 0; raises ValueError as `read` does."""
+    """A mask file -> uint8 [H, W], salient where it is neither black nor transparent.
+
+    Raises ValueError as `read` does, and for a JPEG.
+    """
     with _opened(path) as image:
-        mask = np.asarray(image.convert("L") if image.mode in ("1", "LA", "P") else image)
+        if image.format in _JPEG:
+            raise ValueError("a mask is a PNG; found a JPEG, whose black is not exact")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+        elif image.mode in ("1", "P"):
+            image = image.convert("RGB")
+        mask = np.asarray(image)
     is_salient = mask != 0 if mask.ndim == 2 else mask[..., :3].any(axis=2)
+    if image.mode == "RGBA":
+        is_salient &= mask[..., 3] != 0
     return is_salient * np.uint8(255)
 
 

@@ -4,11 +4,9 @@ A mask that finds all that *any* classifier could use takes it from classifiers 
 trained with, too: their accuracy is to stay on masked-in images and to fall on masked-out ones.
 """
 
-import collections
 import inspect
 import pathlib
 
-import h5py
 import keras
 import numpy as np
 
@@ -48,7 +46,7 @@ def load(text, dataset):
     name = pathlib.Path(file).name.removesuffix(".h5").removesuffix(".weights")
     if architecture.startswith("keras.applications."):
         model, preprocess = _application(architecture, dataset)
-        _load_weights(model, file)
+        networks.load_weights(model, file)
         function = _function(model)
 
         def classify(images):
@@ -61,7 +59,7 @@ def load(text, dataset):
         known = ", ".join(networks.ARCHITECTURES)
         raise ValueError(f"expected {_FORMS}, with an architecture of {known}; found {text!r}")
     model = networks.classifier(architecture, dataset.image_size, len(dataset.labels))
-    _load_weights(model, file)
+    networks.load_weights(model, file)
     return name, _function(model)
 
 
@@ -167,35 +165,6 @@ def _application(text, dataset):
     except ValueError as error:
         raise ValueError(f"{text} cannot be made for images of {size} pixels: {error}") from error
     return model, module.preprocess_input
-
-
-def _load_weights(model, path):
-    """As `networks.load_weights`; tells where only the number of classes is another."""
-    if pathlib.Path(path).is_file() and not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is not a whole HDF5 file")
-    try:
-        networks.load_weights(model, path)
-    except ValueError as error:
-        found, expected = _classes_in(path, model), _logits(model).shape[1]
-        if found is None or found == expected:
-            raise
-        raise _other_classes(path, found, expected) from error
-
-
-def _classes_in(path, model):
-    """How many classes the weights in a file are for, if it is that in which they do not fit."""
-    shapes = collections.Counter()
-
-    def count(_, item):
-        if isinstance(item, h5py.Dataset):
-            shapes[item.shape] += 1
-
-    with h5py.File(path) as file:
-        file.visititems(count)
-    # The kernel and the bias of the last layer: their last dimension is the classes'.
-    others = shapes - collections.Counter(tuple(weight.shape) for weight in model.weights)
-    last = {shape[-1] for shape in others if shape}
-    return last.pop() if len(last) == 1 else None
 
 
 def _other_classes(path, found, expected):

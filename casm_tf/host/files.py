@@ -109,6 +109,11 @@ def sync(path):
         os.close(descriptor)
 
 
+def is_hidden(name):
+    """Whether a file's or folder's name says that it is not the user's."""
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
+
+
 @contextlib.contextmanager
 def naming(path):
     """Name the path in an OSError that names none, such as that of a full disk, or another's place.
@@ -161,23 +166,42 @@ def absolute(path):
 def below(folder):
     """(path below the folder, os.DirEntry) of each file at any depth.
 
-    What begins with a dot is passed over. Links are followed, but no folder is looked at twice.
-    Raises OSError for a folder that cannot be read.
+    Linked folders are searched too, each folder once, by its own path where it has one. Hidden
+    files and folders are passed over, and what file managers leave. A folder that cannot be read
+    is among the files itself, so that it can be told of; for `folder` that is an OSError.
     """
-    waiting, seen = [""], set()
+    waiting, seen = [("", None)], set()
     while waiting:
-        inside = waiting.pop()
-        with os.scandir(f"{folder}/{inside}") as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    found = entry.stat()
-                    if (found.st_dev, found.st_ino) not in seen:
-                        seen.add((found.st_dev, found.st_ino))
-                        waiting.append(f"{inside}{entry.name}/")
-                else:
-                    yield inside + entry.name, entry
+        inside, own = waiting.pop()
+        directory = os.path.join(folder, inside)  # noqa: PTH118  (there may be a million)
+        try:
+            found = os.stat(directory)  # noqa: PTH116
+            if (found.st_dev, found.st_ino) in seen:
+                continue
+            seen.add((found.st_dev, found.st_ino))
+            with os.scandir(directory) as entries:
+                there = [entry for entry in entries if not is_hidden(entry.name)]
+        except OSError:
+            if not inside:
+                raise
+            yield inside, own
+            continue
+        for entry in there:
+            path = f"{inside}/{entry.name}" if inside else entry.name
+            if is_folder(entry):
+                # Links come last, as what they lead to may have a path of its own.
+                waiting.insert(0 if entry.is_symlink() else len(waiting), (path, entry))
+            # A pipe would be waited for; of a broken link it is to be said that it is broken.
+            elif entry.is_symlink() or entry.is_file():
+                yield path, entry
+
+
+def is_folder(entry):
+    """Whether an os.DirEntry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def stamp(path):

@@ -1,9 +1,11 @@
 """The networks: classifiers, images -> logits and maps; the decoder, maps -> mask."""
 
+import collections
 import contextlib
 import pathlib
 import warnings
 
+import h5py
 import keras
 import tensorflow as tf
 from keras import layers
@@ -17,6 +19,7 @@ __all__ = [
     "ARCHITECTURES",
     "RESNETS",
     "ResNet",
+    "classes_in",
     "classifier",
     "copy",
     "decoder",
@@ -102,7 +105,7 @@ def load_weights(model, path, architecture=None):
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    with _reading(path, architecture or model.name):
+    with _reading(path, model, architecture or model.name):
         if is_kerass and not path.name.endswith(".weights.h5"):
             return applications.fill(model, architecture, path)
         try:
@@ -113,6 +116,28 @@ def load_weights(model, path, architecture=None):
                 raise
             keras.Model(model.input, head(model).input).load_weights(path)
             return False
+
+
+def classes_in(path, model):
+    """How many classes the weights in a file are for, if it is that alone in which they differ.
+
+    None where they differ from the model's in more or in nothing, or cannot be read.
+    """
+    shapes = collections.Counter()
+
+    def count(_, item):
+        if isinstance(item, h5py.Dataset):
+            shapes[item.shape] += 1
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(count)
+    except (OSError, RuntimeError, KeyError):
+        return None
+    # The kernel and the bias of the last layer: their last dimension is the classes'.
+    others = shapes - collections.Counter(tuple(weight.shape) for weight in model.weights)
+    last = {shape[-1] for shape in others if shape}
+    return last.pop() if len(last) == 1 else None
 
 
 def copy(model):
@@ -175,7 +200,7 @@ def map_shapes(model):
 
 
 @contextlib.contextmanager
-def _reading(path, name):
+def _reading(path, model, name):
     """Turn what Keras raises for files into one line."""
     try:
         # Keras only warns of layers that it passed over.
@@ -184,6 +209,11 @@ def _reading(path, name):
     except OSError as error:
         raise OSError(f"{path} is not a whole HDF5 file: {error}") from error
     except (ValueError, KeyError, TypeError, RuntimeError, UserWarning) as error:
+        found = classes_in(path, model)
+        output = model.output["logits"] if isinstance(model.output, dict) else model.output
+        if found not in (None, output.shape[-1]):
+            expected = f"the data set has {output.shape[-1]}"
+            raise ValueError(f"{path} is for {found} classes; {expected}") from error
         # Keras's own message prints the weights.
         raise ValueError(f"{path} does not hold the weights of a {name}") from error
 

@@ -162,10 +162,13 @@ def _unpacked(packed, places):
 def _looking(network, packed, places, labels, mean, std):
     """Images with pixels from 0 to 255 -> mask, box, probabilities and label, in a graph.
 
-    It is a function of its own, so that what the signatures share is written once.
+    It is a function of its own, so that what the signatures share is written once. Raises
+    ValueError for labels of another number of classes.
     """
     mean, std = np.float32(mean), np.float32(std)
-    names = list(labels)
+    names, classes = list(labels), network.output["logits"].shape[1]
+    if classes != len(names):
+        raise ValueError(f"the model is for {classes} classes; its run names {len(names)}")
 
     @tf.function(input_signature=[_images(network.input_shape[1])])
     def look(images):
