@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from casm_tf.evaluation import Accuracy, LocalizationEvaluator, MaskStatistics
+from casm_tf.evaluation import Accuracy, LocalizationEvaluator, MaskStatistics, method_scores
 from casm_tf.evaluation.baselines import centre_box, full_image
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -215,3 +215,21 @@ def test_accuracy_counts_nothing_of_a_batch_that_is_refused_or_empty():
 def test_accuracy_refuses_logits():
     with pytest.raises(ValueError, match=r"one class a label, \[2\]; found shape \[2, 3\]"):
         Accuracy().accumulate([0, 1], clean=np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_split_whose_true_masks_are_empty_has_no_pxap(is_there):
+    truths = np.zeros((2, 4, 4), bool)
+    truths[1, 0, 0] = is_there
+    images, none = np.zeros((2, 4, 4, 3), np.float32), np.zeros((0, 4), np.int64)
+    classes = np.zeros(2, int)
+    batch = method_scores.Batch(
+        *(images, classes, [none] * 2, truths, np.ones(2, bool)), classes, classes
+    )
+
+    def classify(images):
+        return np.zeros((len(images), 3), np.float32)
+
+    scores = method_scores.Scores(classify, classify)
+    scores.accumulate(batch, np.full((2, 4, 4), 0.5, np.float32))
+    assert ("PxAP" in scores.compute()) == is_there
