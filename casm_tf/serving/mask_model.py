@@ -60,7 +60,8 @@ class MaskModel:
 
             return cls(client.open_server(str(source)))
         path = pathlib.Path(source)
-        is_run = not (path / "saved_model.pb").exists() and (path / "model.keras").exists()
+        of_run = any((path / name).exists() for name in ("model.keras", "run.json"))
+        is_run = of_run and not (path / "saved_model.pb").exists()
         return cls((_open_run if is_run else _open_exported)(path, image_size))
 
     def __call__(self, pictures, batch_size=16):
@@ -190,7 +191,7 @@ def _open_run(run_dir, image_size):
     from casm_tf.training import run_directory
 
     run = run_directory.read(run_dir)
-    model = keras_files.load_keras(run_dir / "model.keras")
+    model = keras_files.load_keras(run_directory.model_of(run_dir))
     module, signatures, _ = servable.servable(model, run["labels"], run["mean"], run["std"])
     own_size, trained_on = model.input_shape[1], run["flags"]["dataset"]
     return LocalModel(run_dir, module, signatures, own_size, image_size, trained_on)
