@@ -254,6 +254,10 @@ def test_a_run_gives_what_its_exported_model_gives(tmp_path):
     with pytest.raises(ValueError, match=r"with its run\.json and model\.keras"):
         MaskModel.load(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(run))
+    (tmp_path / "model.keras").rename(tmp_path / "later")
+    with pytest.raises(FileNotFoundError, match="is not finished; the same train command"):
+        MaskModel.load(tmp_path)
+    (tmp_path / "later").rename(tmp_path / "model.keras")
     model = MaskModel.load(tmp_path)
     path = export.export_model(network, tmp_path / "casm", exports.LABELS, mean, std)
     image = trees.picture(0, 32, 32)

@@ -124,7 +124,7 @@ class MaskModel:
 def located(source=None):
     """Where `MaskModel.load` finds a model: a server's address, a str, or a directory, a Path.
 
-    That is a run's, with model.keras, or an exported version's. Raises ValueError where there is no
+    That is a run's, finished or not, or an exported version's. Raises ValueError where there is no
     model.
     """
     if urllib.parse.urlsplit(str(source)).scheme in ("http", "https", "grpc"):
@@ -133,8 +133,7 @@ def located(source=None):
     path = pathlib.Path(pretrained.MODEL if source is None else source)
     of_run = path.parent if path.name == "model.keras" else path
     for place in (of_run, path / str(newest_version(path))):
-        is_run = (place / "model.keras").is_file() and (place / "run.json").is_file()
-        if is_run or (place / "saved_model.pb").is_file():
+        if any((place / name).is_file() for name in ("run.json", "saved_model.pb")):
             return place
     raise ValueError(
         f"{path} is no mask model; expected a run of casm_tf.train with its run.json and "
@@ -209,7 +208,7 @@ def _open_run(run_dir, image_size):
     from casm_tf.training import run_directory
 
     run = run_directory.read(run_dir)
-    model = keras_files.load_keras(run_dir / "model.keras")
+    model = keras_files.load_keras(run_directory.model_of(run_dir))
     module, signatures, _ = servable.servable(model, run["labels"], run["mean"], run["std"])
     own_size, trained_on = model.input_shape[1], run["flags"]["dataset"]
     return LocalModel(run_dir, module, signatures, own_size, image_size, trained_on)
