@@ -181,11 +181,12 @@ def test_what_a_kill_leaves_goes_when_the_next_process_writes_there(tmp_path):
     others = [
         f".unfinished.{platform.node()}.{os.getppid()}.x",  # alive
         ".unfinished.another-machine.1.x",
+        f".unfinished.{platform.node()}.1.9999999.x",  # of a machine with a longer name
         ".unfinished.mine",
     ]
     for name in others:
         (tmp_path / name).mkdir()
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
     with files.replacing(tmp_path / "a.txt") as path:
         path.write_text("2")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "a.txt"])

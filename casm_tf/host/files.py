@@ -38,12 +38,11 @@ def unfinished(folder):
 @functools.cache  # once a process: there may be a million files
 def _clear(folder):
     """Remove what killed processes of this machine left unfinished in a folder."""
-    start = f"{_UNFINISHED}{platform.node()}."
+    ours = re.compile(rf"{re.escape(f'{_UNFINISHED}{platform.node()}.')}(\d+)\.\w+")
     for path in folder.iterdir():
-        process = path.name.removeprefix(start).partition(".")[0]
-        if path.name.startswith(start) and process.isdecimal():
+        if match := ours.fullmatch(path.name):
             try:
-                os.kill(int(process), 0)
+                os.kill(int(match[1]), 0)
             except (ProcessLookupError, OverflowError):
                 shutil.rmtree(path, ignore_errors=True)
             except PermissionError:  # another user's, and alive
