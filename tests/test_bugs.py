@@ -49,7 +49,9 @@ def test_a_bug_is_no_mistake_of_the_users(
         if name == "begin":
             shutil.rmtree(run_dir / "masks")
     given = [argument.format(tmp_path / "output") for argument in arguments]
-    given += [f"--run_dir={run_dir}", f"--data_dir={tiny_data_dir}"]
+    given += [f"--run_dir={run_dir}"]
+    if module != "components.pusher":  # which needs no data
+        given += [f"--data_dir={tiny_data_dir}"]
     done = programs.fork(with_a_bug, where, name, module, *given, eager=True)
     assert done.returncode == 1
     assert "Traceback" in done.stderr

@@ -161,7 +161,9 @@ def _classes(root, directory, folders):
         if not found:
             paths = [x for x in (directory / folder).iterdir() if not files.is_hidden(x.name)]
             there = f"; found {pictures.kinds(paths)}" if paths else ""
-            raise ValueError(f"{directory / folder}: a class folder without pictures{there}")
+            raise ValueError(
+                f"{directory / folder}: a class folder without pictures; expected {_KINDS}{there}"
+            )
         classes[annotations.normal(folder)] = found
     return classes
 

@@ -132,7 +132,7 @@ def classes_in(path, model):
     try:
         with h5py.File(path) as file:
             file.visititems(count)
-    except (OSError, RuntimeError, KeyError):
+    except (OSError, RuntimeError, KeyError, ValueError):
         return None
     # The kernel and the bias of the last layer: their last dimension is the classes'.
     others = shapes - collections.Counter(tuple(weight.shape) for weight in model.weights)
