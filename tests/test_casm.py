@@ -73,6 +73,7 @@ def test_the_masks_objective_moves_a_separate_encoder():
     assert not same(encoder, model.encoder.trainable_variables)
 
 
+@pytest.mark.long
 def test_a_snapshot_survives_100_steps_to_the_bit_while_it_is_drawn():
     model = make(Thinning(first=True, capacity=1, probability=0.9))
     start = copies(state(model.classifier))

@@ -139,7 +139,7 @@ def test_a_folder_without_pictures_is_told_which_files_are_ones(tmp_path):
     for labels in (None, ("cat", "dog")):
         with pytest.raises(ValueError, match=r"out pictures; exp|has no pictures: exp") as refused:
             image_folder.config(tmp_path, unlabelled_as=labels)
-        assert "expected files with .bmp, .gif, .jpeg, .jpg, .png, " in str(refused.value)
+        assert "expected files such as .jpg and .png" in str(refused.value)
 
 
 def test_two_pictures_of_one_name_are_both_named_where_boxes_are_joined(tmp_path):

@@ -171,6 +171,7 @@ def test_lineage_leads_from_a_pushed_model_to_the_data(root):
     assert done.stderr.startswith("lineage: ") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_model_that_is_not_good_enough_is_not_pushed(root):
     path, _ = root
     before = sorted((path / "serving" / "casm").iterdir())

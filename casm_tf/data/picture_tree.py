@@ -11,7 +11,7 @@ from casm_tf.data import annotations, pictures
 from casm_tf.host import files
 
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-_KINDS = f"files with {', '.join(sorted(pictures.SUFFIXES))}"
+_KINDS = "files such as .jpg and .png"
 
 
 def labelled(root):
