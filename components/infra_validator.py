@@ -28,7 +28,7 @@ from casm_tf.cli import limits, program
 from casm_tf.data import damage, input_pipeline
 from casm_tf.host import files
 from casm_tf.networks import keras_files
-from casm_tf.serving import export
+from casm_tf.serving import export, servable
 from casm_tf.training import run_directory
 from components import blessing, examples
 
@@ -74,7 +74,7 @@ def main():
     with program.blaming("data_dir", OSError), program.blaming("run_dir", ValueError):
         dataset = run_directory.dataset_of(run_dir, data_dir)
     with program.blaming("run_dir", ValueError):
-        export.checked_size(model, run["labels"], run["mean"], run["std"])
+        servable.checked_size(model, run["labels"], run["mean"], run["std"])
     with program.blaming("model", OSError):
         path = export.export_model(
             *(model, pathlib.Path(FLAGS.model) / "casm"),

@@ -22,7 +22,7 @@ from absl import flags
 from casm_tf.cli import limits, program
 from casm_tf.host import files
 from casm_tf.networks import keras_files
-from casm_tf.serving import export, server_config
+from casm_tf.serving import export, servable, server_config
 from casm_tf.training import run_directory
 from components import blessing
 
@@ -96,7 +96,7 @@ def _export(run_dir, directory):
     if not was_scored:
         print(f"      without metrics: {run_dir} has no evaluation.json")
     with program.blaming("run_dir", ValueError):
-        export.checked_size(model, run["labels"], run["mean"], run["std"])
+        servable.checked_size(model, run["labels"], run["mean"], run["std"])
     with program.blaming("serving_dir", OSError):
         return export.export_model(
             *(model, directory, run["labels"], run["mean"], run["std"], metrics),

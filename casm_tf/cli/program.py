@@ -38,8 +38,15 @@ def run(main, takes_arguments=False, groups=None, servers=()):
     A `UserError`, a wrong flag or a left-over argument ends the program with one line on the
     terminal and exit code 2. Otherwise the exit code is what main returns; None is 0.
     """
+
+    def run_main(argv):
+        if takes_arguments:
+            return main(argv[1:])
+        if len(argv) > 1:
+            raise UserError(f"takes flags only; found {argv[1]!r}")
+        return main()
+
     try:
-        run_main = _with_arguments(main) if takes_arguments else _without_arguments(main)
         parse = functools.partial(_parse, groups=groups, servers=servers)
         app.run(run_main, flags_parser=parse)
     except UserError as error:
@@ -111,31 +118,27 @@ def _parse(argv, groups, servers):
         sys.exit()
     try:
         left = flags.FLAGS([argv[0], *flagfiles.expanded(argv[1:])])
-        _check_values()
     except (flags.Error, ValueError) as error:
         text = str(error)
         for said, meant in _EXPECTED.items():
             text = re.sub(said, meant, text)
         _refuse(text)
-    _check_local(left[1:], servers)
+    _check_values(left[1:], servers)
     if flags.FLAGS["verbosity"].using_default_value:
         # absl would take INFO, and then TFDS tells of every file it opens.
         flags.FLAGS.verbosity = logging.WARNING
     return left
 
 
-def _check_values():
-    """Refuse --name= of a variable that was never set: a path of no letters is this folder."""
-    for name in flags.FLAGS:
-        flag = flags.FLAGS[name]
-        if flag.present and flag.value == "":
-            raise flags.IllegalFlagValueError(f"flag --{name}=: expected a value")
+def _check_values(others, servers):
+    """Refuse, of all flags and other arguments, what is no path of this machine.
 
-
-def _check_local(others, servers):
-    """Refuse what is no path of this machine, of all flags and other arguments."""
+    And --name= of a variable that was never set: a path of no letters is this folder.
+    """
     for name in flags.FLAGS:
         value = flags.FLAGS[name].value
+        if flags.FLAGS[name].present and value == "":
+            raise UserError(f"flag --{name}=: expected a value")
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, str) and not (name in servers and _SERVER.match(one)):
                 with blaming(name):
@@ -165,19 +168,6 @@ def _flag_lines(groups):
             help_ += f" Default: {default}."
         name = f"[no]{flag.name}" if flag.boolean else flag.name
         yield f"{flags.text_wrap(f'--{name}: {help_}', 100, '      ', '  ')}\n"
-
-
-def _with_arguments(main):
-    return lambda argv: main(argv[1:])
-
-
-def _without_arguments(main):
-    def run_main(argv):
-        if len(argv) > 1:
-            raise UserError(f"takes flags only; found {argv[1]!r}")
-        return main()
-
-    return run_main
 
 
 def _refuse(error):

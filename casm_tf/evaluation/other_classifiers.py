@@ -132,7 +132,7 @@ def _saved(path, dataset):
         raise ValueError(f"{path} does not give logits, [batch, classes]")
     classes = _logits(model).shape[1]
     if classes != len(dataset.labels):
-        raise _other_classes(path, classes, len(dataset.labels))
+        raise ValueError(f"{path} is for {classes} classes; the data set has {len(dataset.labels)}")
     return model
 
 
@@ -165,7 +165,3 @@ def _application(text, dataset):
     except ValueError as error:
         raise ValueError(f"{text} cannot be made for images of {size} pixels: {error}") from error
     return model, module.preprocess_input
-
-
-def _other_classes(path, found, expected):
-    return ValueError(f"{path} is for {found} classes; the data set has {expected}")

@@ -35,7 +35,7 @@ import tensorflow as tf
 
 from casm_tf.host import files
 from casm_tf.serving.mask_model import DESCRIPTION, newest_version
-from casm_tf.serving.servable import PLACES, servable
+from casm_tf.serving.servable import PLACES, checked_size, servable
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
@@ -47,7 +47,6 @@ def export_model(
     mean,
     std,
     metrics=None,
-    version=None,
     precision="float32",
     weights="float32",
     trained_on=None,
@@ -65,7 +64,6 @@ def export_model(
         labels: the K classes' names.
         mean, std: of the training pixels in [0, 1], red, green and blue.
         metrics: anything that JSON holds, such as the test split's LE.
-        version: a positive integer; by default the one after the newest.
         precision: what the network computes in, "float32" or "bfloat16"; weights, masks and
             probabilities stay in float32. A model trained in mixed_bfloat16 is in bfloat16 anyway.
         weights: what the kernels are in the file, "float32" or, at half the length, "float16".
@@ -75,12 +73,12 @@ def export_model(
         The version's path.
 
     Raises:
-        ValueError: the arguments do not fit together, or the version is there already.
+        ValueError: the arguments do not fit together.
         OSError: not all can be written, or another process has made the version meanwhile.
     """
     directory = pathlib.Path(directory)
     image_size = checked_size(model, labels, mean, std)
-    path = _new_version(directory, version)
+    path = directory / str(newest_version(directory) + 1)
     description = {
         "labels": list(labels),
         "image_size": image_size,
@@ -102,7 +100,7 @@ def export_model(
     return path
 
 
-def push(exported, directory, version=None):
+def push(exported, directory):
     """Copy an exported version into a served model's directory as its next version.
 
     The version is there when it is complete, or not. Returns its path. Raises what `export_model`
@@ -111,21 +109,9 @@ def push(exported, directory, version=None):
     exported = pathlib.Path(exported)
     if not (exported / "saved_model.pb").exists():
         raise ValueError(f"{exported} has no saved_model.pb")
-    path = _new_version(pathlib.Path(directory), version)
+    path = pathlib.Path(directory) / str(newest_version(directory) + 1)
     with _unfinished(path) as unfinished:
         shutil.copytree(exported, unfinished)
-    return path
-
-
-def _new_version(directory, version):
-    """The path of a version that is not there yet; None is the one after the newest."""
-    if version is None:
-        version = newest_version(directory) + 1
-    elif version < 1:
-        raise ValueError(f"a version is a positive integer; found {version}")
-    path = directory / str(version)
-    if path.exists():
-        raise ValueError(f"version {version} is in {directory} already")
     return path
 
 
@@ -177,20 +163,6 @@ def _computing_in(model, precision):
     finally:
         for layer, policy in zip(layers, before, strict=True):
             layer.dtype_policy = policy
-
-
-def checked_size(model, labels, mean, std):
-    """The height and width of a model's images; ValueError unless it can be exported with these."""
-    _, height, width, channels = model.input_shape
-    if height is None or height != width or channels != 3:
-        raise ValueError(f"a model of square images is expected; found {model.input_shape}")
-    if not isinstance(model.output, dict) or set(model.output) != {"mask", "logits"}:
-        raise ValueError("a model with the outputs mask and logits is expected")
-    if model.output["logits"].shape[-1] != len(labels):
-        raise ValueError(f"{model.output['logits'].shape[-1]} logits; found {len(labels)} labels")
-    if np.shape(mean) != (3,) or np.shape(std) != (3,) or not np.min(std) > 0:
-        raise ValueError(f"mean and std are three numbers, std above 0; found {mean} and {std}")
-    return height
 
 
 def _write_warmup(path, name, image_size, signatures):

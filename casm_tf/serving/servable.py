@@ -26,8 +26,10 @@ def servable(model, labels, mean, std, weights="float32"):
     Returns:
         (a tf.Module that holds them; {name: function}; where the weights are: {type: {path of the
         Keras variable: shape, in the vector's order}}).
+
+    Raises what `checked_size` raises.
     """
-    image_size = model.input_shape[1]
+    image_size = checked_size(model, labels, mean, std)
     module, places = _packed(model, weights)
     scalable = _of_any_size(model)
     look = _looking(scalable or model, module.packed, places, labels, mean, std)
@@ -74,6 +76,20 @@ def servable(model, labels, mean, std, weights="float32"):
     if scalable:
         signatures["any_size"] = of_any_size
     return module, signatures, places
+
+
+def checked_size(model, labels, mean, std):
+    """The height and width of a model's images; ValueError unless it can be served with these."""
+    _, height, width, channels = model.input_shape
+    if height is None or height != width or channels != 3:
+        raise ValueError(f"a model of square images is expected; found {model.input_shape}")
+    if not isinstance(model.output, dict) or set(model.output) != {"mask", "logits"}:
+        raise ValueError("a model with the outputs mask and logits is expected")
+    if model.output["logits"].shape[-1] != len(labels):
+        raise ValueError(f"{model.output['logits'].shape[-1]} logits; found {len(labels)} labels")
+    if np.shape(mean) != (3,) or np.shape(std) != (3,) or not np.min(std) > 0:
+        raise ValueError(f"mean and std are three numbers, std above 0; found {mean} and {std}")
+    return height
 
 
 def read_weights(directory):
@@ -162,13 +178,9 @@ def _unpacked(packed, places):
 def _looking(network, packed, places, labels, mean, std):
     """Images with pixels from 0 to 255 -> mask, box, probabilities and label, in a graph.
 
-    It is a function of its own, so that what the signatures share is written once. Raises
-    ValueError for labels of another number of classes.
+    It is a function of its own, so that what the signatures share is written once.
     """
     mean, std = np.float32(mean), np.float32(std)
-    names, classes = list(labels), network.output["logits"].shape[1]
-    if classes != len(names):
-        raise ValueError(f"the model is for {classes} classes; its run names {len(names)}")
 
     @tf.function(input_signature=[_images(network.input_shape[1])])
     def look(images):
@@ -187,7 +199,7 @@ def _looking(network, packed, places, labels, mean, std):
             "mask": outputs["mask"],
             "box": tensor_boxes.predict_boxes(outputs["mask"][..., 0]),
             "probabilities": probabilities,
-            "label": tf.gather(tf.constant(names), tf.argmax(probabilities, axis=1)),
+            "label": tf.gather(tf.constant(list(labels)), tf.argmax(probabilities, axis=1)),
         }
         return {name: value[:count] for name, value in found.items()}
 

@@ -172,7 +172,7 @@ def names(paths, taken):
 
     That is where it is a number, as a pipeline's executions have, or another run's or in `taken`.
     """
-    folders = [pathlib.Path(path).name for path in paths]
+    folders = [pathlib.Path(path).absolute().name for path in paths]
     return {
         path if name.isdigit() or name in taken or folders.count(name) > 1 else name: path
         for name, path in zip(folders, paths, strict=True)
