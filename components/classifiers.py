@@ -53,7 +53,7 @@ def main():
     settings = {flag.name: flag.value for flag in FLAGS.get_flags_for_module("__main__")}
     with program.blaming("output_dir"):
         run_directory.check_same(output_dir, settings, {"output_dir", "data_dir"})
-    with program.blaming("data_dir", OSError), program.blaming("dataset", ValueError):
+    with program.blaming_data():
         dataset = input_pipeline.open_dataset(FLAGS.dataset, FLAGS.data_dir)
     size = dataset.builder.info.splits["train"].num_examples
     if FLAGS.batch_size > size:

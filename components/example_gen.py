@@ -23,7 +23,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tqdm import tqdm
 
 from casm_tf.cli import limits, program
-from casm_tf.data import damage, datasets, fields, registered
+from casm_tf.data import damage, datasets, fields
 from casm_tf.host import files
 from components import examples
 
@@ -51,12 +51,7 @@ def main():
         with program.blaming(name):
             files.check_writable(FLAGS[name].value)
     data_dir = FLAGS.data_dir or str(examples_dir / examples.DATA)
-    blamed = "image_dir" if FLAGS.image_dir else "dataset"
-    with (
-        program.blaming("data_dir", OSError),
-        program.blaming(blamed, ValueError),
-        program.blaming("dataset", registered.NoSuchDataError),
-    ):
+    with program.blaming_data():
         dataset = datasets.open_dataset(
             FLAGS.dataset, data_dir, FLAGS.image_dir, FLAGS.boxes, FLAGS.masks
         )

@@ -48,6 +48,12 @@ def test_an_address_is_refused_where_a_path_belongs(program, tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+def test_the_embedded_photographs_too_may_be_too_large(tmp_path):
+    paths = ("--examples=e", "--statistics=s", "--schema=s")
+    done = call("components.example_gen", "--max_pixels=9", *paths, cwd=tmp_path)
+    assert_refused(done, "--max_pixels: Image size (273280 pixels)")
+
+
 def test_a_models_address_is_a_servers():
     with pytest.raises(ValueError, match="gs://bucket/1 is no path of this machine"):
         MaskModel.load("gs://bucket/1")

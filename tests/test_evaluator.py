@@ -1,6 +1,7 @@
 """The evaluator on a finished run: scores, a comparison, a report, and what is refused."""
 
 import json
+import pathlib
 import shutil
 
 import keras
@@ -77,6 +78,7 @@ def test_other_runs_have_names_that_tell_them_apart():
     paths = ["runs/f", "Trainer/model_run/2", "runs/casm", "a/g", "b/g/"]
     names = run_directory.names(paths, taken={"casm"})
     assert names == dict(zip(["f", *paths[1:]], paths, strict=True))
+    assert run_directory.names(["."], taken=()) == {pathlib.Path.cwd().name: "."}
 
 
 @pytest.mark.parametrize(

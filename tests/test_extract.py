@@ -113,9 +113,12 @@ def test_mistakes_are_one_line(argument, expected, exported, tmp_path):
 def test_arguments_that_name_no_picture_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     trees.write(tmp_path / ".hidden.jpg")
+    trees.write(tmp_path / ".hidden" / "a.png")
     with pytest.raises(ValueError, match="folders or globs; found none"):
         picture_files.find([])
-    for argument in ("", "*", "*.png"):
+    with pytest.raises(ValueError, match=r"expected no \.\. behind a wildcard"):
+        picture_files.find([f"{tmp_path}/*/../.hidden.jpg"])
+    for argument in ("", "*", "*.png", "**/*.png"):
         with pytest.raises(ValueError, match="there is no picture in"):
             picture_files.find([f"{tmp_path}/{argument}"])
 

@@ -11,6 +11,7 @@ from trees import encoded, picture, write, write_tree, xml
 
 from casm_tf.cli import picture_files
 from casm_tf.data import image_folder
+from casm_tf.host import files
 
 
 def prepared(tmp_path, capsys, **beside):
@@ -81,6 +82,21 @@ def test_what_is_no_picture_and_what_lies_elsewhere_is_told(tmp_path, capsys):
     )
     again = prepared(tmp_path, capsys)
     assert again == (names, lines, f"left out  7 files, boxes or masks: {path} lists them\n")
+
+
+def test_who_waited_for_anothers_preparation_is_told_too(tmp_path, capsys, monkeypatch):
+    write_tree(tmp_path / "tree", count=1)
+    (tmp_path / "tree" / "notes.txt").write_text("")
+    locked = files.locked
+
+    def after_another(path):
+        monkeypatch.undo()
+        prepared(tmp_path, capsys)
+        return locked(path)
+
+    monkeypatch.setattr(files, "locked", after_another)
+    _, _, said = prepared(tmp_path, capsys)
+    assert said.startswith("left out  1 files, boxes or masks: ")
 
 
 def test_linked_folders_are_searched_once(tmp_path, capsys):

@@ -145,6 +145,10 @@ MISTAKES = {
     "no folder of pictures": ("--dataset=image_folder", "--dataset: image_folder needs"),
     "a folder for another": ("--image_dir=.", "--image_dir: an image_dir and masks are for"),
     "a missing folder": ("--dataset=image_folder --image_dir=a", "--image_dir: there is no a"),
+    "a file for a folder": (
+        "--dataset=image_folder --image_dir=/dev/null",
+        "--image_dir: [Errno 20] Not a directory: '/dev/null'",
+    ),
     "too many classes": ("--classes=5-10", "--classes: expected two or more of 10 classes"),
     "a missing list of classes": ("--classes=a", "--classes: "),
     "endless classes": (f"--classes=0-{10**20}", "--classes: expected two or more of 10 classes"),

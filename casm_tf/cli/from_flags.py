@@ -5,12 +5,11 @@ import sys
 import keras
 import tensorflow as tf
 from absl import flags
-from PIL import Image
 
 from casm_tf import networks, objectives, pretrained
 from casm_tf.casm import CASM
 from casm_tf.cli import program, train_flags
-from casm_tf.data import input_pipeline, registered
+from casm_tf.data import input_pipeline
 from casm_tf.host import files
 from casm_tf.serving import servable
 from casm_tf.thinning import Snapshots, Thinning
@@ -71,16 +70,7 @@ def strategy():
 
 def dataset():
     """The `Dataset`, prepared."""
-    blamed = "dataset"
-    if FLAGS.image_dir is not None:
-        tree = [name for name in ("image_dir", "boxes", "masks") if FLAGS[name].value is not None]
-        blamed = " or --".join(tree)
-    with (
-        program.blaming("data_dir", OSError),
-        program.blaming(blamed, ValueError),
-        program.blaming("dataset", registered.NoSuchDataError),
-        program.blaming("max_pixels", Image.DecompressionBombError),
-    ):
+    with program.blaming_data():
         found = input_pipeline.of_all_classes(settings())
     if FLAGS.classes:
         with program.blaming("classes"):

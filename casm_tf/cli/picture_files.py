@@ -91,12 +91,14 @@ def _named(argument):
         pattern = path.relative_to(root)
         if not set(str(pattern)) & set("*?["):
             raise ValueError(f"there is no {argument}")
-        found = [x for x in root.glob(str(pattern)) if x.is_file() and not files.is_hidden(x.name)]
-    found = [x for x in sorted(found) if not x.name.endswith(tuple(ENDINGS.values()))]
-    pairs = [(path, path.relative_to(root)) for path in found if pictures.is_named_so(path)]
-    others = [path for path in found if not pictures.is_named_so(path)]
-    if any(".." in relative.parts for _, relative in pairs):
-        raise ValueError(f"{argument}: expected no .. behind a wildcard")
+        if ".." in pattern.parts:
+            raise ValueError(f"{argument}: expected no .. behind a wildcard")
+        found = [x for x in root.glob(str(pattern)) if x.is_file()]
+    names = [path.relative_to(root) for path in sorted(found)]
+    names = [name for name in names if not any(map(files.is_hidden, name.parts))]
+    names = [name for name in names if not name.name.endswith(tuple(ENDINGS.values()))]
+    pairs = [(root / name, name) for name in names if pictures.is_named_so(name)]
+    others = [root / name for name in names if not pictures.is_named_so(name)]
     if not pairs:
         kinds = f"; found {pictures.kinds(others)}" if others else ""
         raise ValueError(f"there is no picture in {argument}{kinds}")

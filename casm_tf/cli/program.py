@@ -63,9 +63,27 @@ def blaming(flag, errors=(ValueError, OSError)):
 
 
 @contextlib.contextmanager
+def blaming_data():
+    """Turn what `open_dataset` raises into a `UserError` about the flag that is to blame."""
+    from PIL import Image
+
+    from casm_tf.data import registered  # some programs do without TensorFlow
+
+    tree = ("image_dir", "boxes", "masks")
+    tree = [name for name in tree if flags.FLAGS.get_flag_value(name, None) is not None]
+    with (
+        blaming("data_dir", OSError),
+        blaming(" or --".join(tree) if "image_dir" in tree else "dataset", ValueError),
+        blaming("dataset", registered.NoSuchDataError),
+        blaming("max_pixels", Image.DecompressionBombError),
+    ):
+        yield
+
+
+@contextlib.contextmanager
 def blaming_memory(name, *others):
     """Turn what TensorFlow raises where there is too little memory into a `UserError`."""
-    import tensorflow as tf  # some programs do without it
+    import tensorflow as tf
 
     try:
         yield

@@ -98,7 +98,7 @@ def open_dataset(
 
     Raises `registered.NoSuchDataError` for a name that TFDS does not know and for what cannot be
     downloaded, ValueError for data of another form, for data that is not whole and for what
-    `image_folder` refuses; OSError for a directory that cannot be written in.
+    `image_folder` refuses or cannot read; OSError for a data_dir that cannot be written in.
     """
     _check_data_dir(data_dir)
     if not sys.stderr.isatty():  # there a bar is a line for each of its states
@@ -106,7 +106,10 @@ def open_dataset(
     if name == registered.IMAGE_FOLDER:
         if image_dir is None:
             raise ValueError("image_folder needs an image_dir")
-        tree = image_folder.config(image_dir, boxes, masks, unlabelled_as)
+        try:
+            tree = image_folder.config(image_dir, boxes, masks, unlabelled_as)
+        except OSError as error:  # an OSError is for the data_dir
+            raise ValueError(str(error)) from error
         builder, xml = image_folder.prepared(tree, data_dir), None
     else:
         if image_dir is not None or masks is not None:

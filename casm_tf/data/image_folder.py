@@ -17,6 +17,8 @@ from casm_tf.host import files
 # What ImageNet's training pictures have, and what every network trained on it expects.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _AT_ONCE = 256  # pictures read ahead
+# Lists beside the data: what is left out, and what a preparation under way has found good.
+_LEFT_OUT, _GOOD = "skipped.txt", "unfinished.good"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -104,9 +106,10 @@ def _beside(names, kind, path):
     unmatched = annotations.unmatched(path, there, pairs.values())
     if kind == "masks":
         unmatched += annotations.not_png(path, there)
-    found = {picture: there[name] for picture, name in sorted(pairs.items())}
-    is_path = {picture: not isinstance(one, list) for picture, one in found.items()}
-    found = {x: (one, files.stamp(one)) if is_path[x] else one for x, one in found.items()}
+    found = {}
+    for picture, name in sorted(pairs.items()):
+        one = there[name]
+        found[picture] = one if isinstance(one, list) else (one, files.stamp(one))
     return found, unmatched
 
 
@@ -120,28 +123,20 @@ def prepared(tree, data_dir=None):
     with damage.naming_description(f"image_folder/{tree.name}", data_dir):
         builder = ImageFolder(config=tree, data_dir=data_dir)
     directory = pathlib.Path(builder.data_dir)
-    if directory.exists():
-        skipped.remind(_list(builder))
-    else:
+    if not directory.exists():
         with files.locked(directory.parent / "lock"):
             for unfinished in directory.parent.glob(f"incomplete.*_{directory.name}"):
                 shutil.rmtree(unfinished)
             builder = ImageFolder(config=tree, data_dir=data_dir)  # It may be there by now.
             builder.download_and_prepare()
-            _journal(builder).unlink(missing_ok=True)
-        skipped.say(builder.left_out)
+            _beside_data(builder, _GOOD).unlink(missing_ok=True)
+    skipped.say(builder.left_out, _beside_data(builder, _LEFT_OUT))
     return builder
 
 
-def _list(builder):
-    """The file that lists what is left out."""
-    return pathlib.Path(builder.data_dir).parent / "skipped.txt"
-
-
-def _journal(builder):
-    """The file that lists the pictures that a preparation under way has found good."""
-    # data_dir is another one while it is written; both have one parent.
-    return pathlib.Path(builder.data_dir).parent / "unfinished.good"
+def _beside_data(builder, name):
+    """The path of a list: data_dir is another one while it is written; both have one parent."""
+    return pathlib.Path(builder.data_dir).parent / name
 
 
 class ImageFolder(tfds.core.GeneratorBasedBuilder):
@@ -174,9 +169,9 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        self._skipped = skipped.Skipped(self.builder_config, _list(self))
+        self._skipped = skipped.Skipped(self.builder_config, _beside_data(self, _LEFT_OUT))
         self._splits_left = len(self.builder_config.pictures)
-        self._good = _read_journal(_journal(self))
+        self._good = _read_journal(_beside_data(self, _GOOD))
         return {split: self._generate_examples(split) for split in self.builder_config.pictures}
 
     def _generate_examples(self, split):
@@ -185,7 +180,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
         digest = hashlib.sha256()
         # Pillow and TensorFlow let go of the interpreter's lock while they decode.
         pool = concurrent.futures.ThreadPoolExecutor()
-        with pool, _journal(self).open("a", encoding="utf-8") as journal:
+        with pool, _beside_data(self, _GOOD).open("a", encoding="utf-8") as journal:
             for start in range(0, len(names), _AT_ONCE):
                 some = names[start : start + _AT_ONCE]
                 stamps = map(tree.pictures[split].get, some)

@@ -43,13 +43,14 @@ def unlabelled(root):
     Raises ValueError where a split has none.
     """
     found = _pictures(root, files.below(root))
-    inside = {folder: {} for folder in ["", *_folders(root)]}
-    for name, stamp in found.items():
-        inside[name.partition("/")[0] if "/" in name else ""][name] = stamp
-    given = {folder: names for folder, names in inside.items() if folder in _SPLITS}
+    given = {
+        folder: {name: stamp for name, stamp in found.items() if name.startswith(f"{folder}/")}
+        for folder in _folders(root)
+        if folder in _SPLITS
+    }
     if "train" in given and len(given) > 1:
         _check_one_validation(root, given)
-        other = next((name for x in inside.keys() - given.keys() for name in inside[x]), None)
+        other = next((name for name in found if name.partition("/")[0] not in given), None)
         if other:
             raise ValueError(
                 f"{root} has {'/, '.join(given)}/ and a picture beside them, {other}: expected all "
@@ -58,14 +59,9 @@ def unlabelled(root):
         splits = {_SPLITS[folder]: names for folder, names in given.items()}
     else:
         # In an order that has nothing to do with what they show, and is the same everywhere.
-        names = sorted(found, key=lambda name: hashlib.md5(name.encode()).hexdigest())
+        names = sorted(found, key=_hash)
         tenth = max(1, len(names) // 10)
-        splits = {
-            "train": names[2 * tenth :],
-            "validation": names[:tenth],
-            "test": names[tenth : 2 * tenth],
-        }
-        splits = {split: {k: found[k] for k in sorted(some)} for split, some in splits.items()}
+        splits = _cut(found, names, (tenth, 2 * tenth))
     if not any(splits.values()):
         raise ValueError(f"{root} has no pictures: expected {_KINDS}")
     for split, names in splits.items():
@@ -119,10 +115,7 @@ def _in_three(found):
     A tenth of the hashes is for validation and the next for testing. Where the class has three
     pictures or more each split has one at least: the first of them all, and the one behind.
     """
-    tenths = {
-        name: int(hashlib.md5(annotations.normal(name).encode()).hexdigest()[:8], 16) / 2**32 * 10
-        for name in found
-    }
+    tenths = {name: int(_hash(name)[:8], 16) / 2**32 * 10 for name in found}
     names = sorted(found, key=tenths.get)
     ends = [sum(tenth < end for tenth in tenths.values()) for end in (1, 2)]
     if len(names) < 3:
@@ -130,8 +123,17 @@ def _in_three(found):
     else:
         ends[0] = min(max(ends[0], 1), len(names) - 2)
         ends[1] = min(max(ends[1], ends[0] + 1), len(names) - 1)
-    parts = {"validation": names[: ends[0]], "test": names[slice(*ends)], "train": names[ends[1] :]}
+    return _cut(found, names, ends)
+
+
+def _cut(found, names, ends):
+    """{split: pictures}: of all their names the first are for validation, the next for testing."""
+    parts = {"train": names[ends[1] :], "validation": names[: ends[0]], "test": names[slice(*ends)]}
     return {split: {name: found[name] for name in sorted(some)} for split, some in parts.items()}
+
+
+def _hash(name):
+    return hashlib.md5(annotations.normal(name).encode()).hexdigest()
 
 
 def passed_over(root, splits, has_boxes=False):

@@ -90,14 +90,10 @@ class Skipped:
         return said, lines
 
 
-def remind(path):
-    """Say of a data set that is there already how much of its tree was left out."""
-    if path.exists():
+def say(found, path):
+    """Print what was `found` to be left out; if nothing, how much `path` lists from before."""
+    if not found and path.exists():
         count = len(path.read_text(encoding="utf-8").splitlines())
-        say(f"{count} files, boxes or masks: {path} lists them")
-
-
-def say(what):
-    """Print a line on what was left out, where there is anything."""
-    if what:
-        print(f"left out  {files.printable(what)}", file=sys.stderr)
+        found = f"{count} files, boxes or masks: {path} lists them"
+    if found:
+        print(f"left out  {files.printable(found)}", file=sys.stderr)
