@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from casm_tf.data import crops, digit_scenes, input_pipeline, registered, scenes
+from casm_tf.data import crops, datasets, digit_scenes, input_pipeline, scenes
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +180,8 @@ def test_two_processes_at_once_make_the_data_once(tmp_path):
 
 
 def test_without_a_network_a_data_set_is_refused_in_seconds(tmp_path, monkeypatch):
-    assert registered.downloader.MAX_RETRIES == 3
-    monkeypatch.setattr(registered.downloader, "MAX_RETRIES", 0)
+    assert datasets.downloader.MAX_RETRIES == 3
+    monkeypatch.setattr(datasets.downloader, "MAX_RETRIES", 0)
 
     def no_name(*arguments, **options):
         raise socket.gaierror(-2, "Name or service not known")
@@ -189,5 +189,5 @@ def test_without_a_network_a_data_set_is_refused_in_seconds(tmp_path, monkeypatc
     monkeypatch.setattr(socket, "getaddrinfo", no_name)
     monkeypatch.setenv("NO_PROXY", "*")
     expected = r"'imagenette' cannot be downloaded from https://.*\.tgz \(no network\?\)"
-    with pytest.raises(registered.NoSuchDataError, match=expected):
+    with pytest.raises(datasets.NoSuchDataError, match=expected):
         input_pipeline.open_dataset("imagenette", str(tmp_path))

@@ -67,14 +67,14 @@ def blaming_data():
     """Turn what `open_dataset` raises into a `UserError` about the flag that is to blame."""
     from PIL import Image
 
-    from casm_tf.data import registered  # some programs do without TensorFlow
+    from casm_tf.data import datasets  # some programs do without TensorFlow
 
     tree = ("image_dir", "boxes", "masks")
     tree = [name for name in tree if flags.FLAGS.get_flag_value(name, None) is not None]
     with (
         blaming("data_dir", OSError),
         blaming(" or --".join(tree) if "image_dir" in tree else "dataset", ValueError),
-        blaming("dataset", registered.NoSuchDataError),
+        blaming("dataset", datasets.NoSuchDataError),
         blaming("max_pixels", Image.DecompressionBombError),
     ):
         yield

@@ -78,20 +78,17 @@ def unmatched(source, there, used):
     `there` is {name: annotation} as `files_below` or `read_table` give it of `source`, `used` the
     names of those that belong to one.
     """
-    lines = []
-    for name in sorted(there.keys() - set(used)):
-        is_path = isinstance(there[name], pathlib.Path)
-        lines.append(f"{there[name] if is_path else f'{source}, {name}'}: fits no picture")
-    return lines
+    left = {name: there[name] for name in sorted(there.keys() - set(used))}
+    paths = [f"{source}, {x}" if isinstance(y, list) else y for x, y in left.items()]
+    return [f"{path}: fits no picture" for path in paths]
 
 
 def not_png(folder, there):
     """Lines that tell which pictures of a folder of masks are no PNG, nor have one beside them."""
     names = sorted(pathlib.PurePath(name) for name, _ in files.below(folder))
-    found = [name for name in names if pictures.is_named_so(name)]
     return [
         f"{folder / name}: a mask is a .png"
-        for name in found
+        for name in filter(pictures.is_named_so, names)
         if normal(name.with_suffix("").as_posix()) not in there
     ]
 

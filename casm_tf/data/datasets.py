@@ -1,6 +1,8 @@
-"""Which data there are: a TFDS data set, prepared, and what its own names for things mean here."""
+"""Which data there are: a data set of TFDS or of your own pictures, prepared."""
 
+import contextlib
 import dataclasses
+import difflib
 import pathlib
 import re
 import sys
@@ -8,12 +10,22 @@ import sys
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
 
-from casm_tf.data import annotations, damage, fields, image_folder, registered
+# Importing a builder registers it.
+import casm_tf.data.digit_scenes
+import casm_tf.data.letter_scenes  # noqa: F401
+from casm_tf.data import annotations, damage, fields, image_folder
 from casm_tf.host import files
 
+# TFDS would try ten times: three minutes where there is no network.
+downloader.MAX_RETRIES = 3
 _SIZE = 224  # of what is seen of pictures of any size, unless another is asked for
 _UNLABELLED_TEST = ("imagenet2012", "voc/2012")
+
+
+class NoSuchDataError(ValueError):
+    """A data set that is not known, or cannot be downloaded: the name is what is wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +108,14 @@ def open_dataset(
         image_size: of what the networks see; by default the pictures' own size if all have one,
             else 224.
 
-    Raises `registered.NoSuchDataError` for a name that TFDS does not know and for what cannot be
+    Raises NoSuchDataError for a name that TFDS does not know and for what cannot be
     downloaded, ValueError for data of another form, for data that is not whole and for what
     `image_folder` refuses or cannot read; OSError for a data_dir that cannot be written in.
     """
     _check_data_dir(data_dir)
     if not sys.stderr.isatty():  # there a bar is a line for each of its states
         tfds.disable_progress_bar()
-    if name == registered.IMAGE_FOLDER:
+    if name == image_folder.ImageFolder.name:
         if image_dir is None:
             raise ValueError("image_folder needs an image_dir")
         try:
@@ -113,7 +125,7 @@ def open_dataset(
         builder, xml = image_folder.prepared(tree, data_dir), None
     else:
         if image_dir is not None or masks is not None:
-            registered.builder(name, data_dir)
+            _builder(name, data_dir)
             raise ValueError(f"an image_dir and masks are for image_folder; found {name!r}")
         builder, xml = _registered(name, data_dir, boxes)
     damage.check_files(builder)
@@ -168,7 +180,7 @@ def _check_data_dir(data_dir):
 
 def _registered(name, data_dir, boxes):
     """The builder of a data set of TFDS, its data on disk, and its XML files."""
-    builder = registered.builder(name, data_dir)
+    builder = _builder(name, data_dir)
     features = builder.info.features
     if (
         not isinstance(features, tfds.features.FeaturesDict)
@@ -187,9 +199,34 @@ def _registered(name, data_dir, boxes):
     if not directory.exists():  # else it may lie on a disk that is read-only
         try:
             with files.locked(directory.parent / "lock"):
-                builder = registered.builder(name, data_dir)  # It may be there by now.
-                with registered.downloading(name):
+                builder = _builder(name, data_dir)  # It may be there by now.
+                with _downloading(name):
                     builder.download_and_prepare()
         except (AssertionError, ImportError) as error:
             raise ValueError(f"{name!r} cannot be prepared: {error}") from error
     return builder, xml
+
+
+def _builder(name, data_dir):
+    """The builder of a name. Raises NoSuchDataError for one that TFDS does not know."""
+    with damage.naming_description(name, data_dir):
+        try:
+            return tfds.builder(name, data_dir=data_dir)
+        except (ValueError, AssertionError, TypeError, LookupError) as error:
+            # TFDS's own message lists every data set there is.
+            there = tfds.list_builders(with_community_datasets=False)
+            like = difflib.get_close_matches(name.partition("/")[0], there, 1)
+            hint = f"; did you mean {like[0]}?" if like and not name.startswith(like[0]) else ""
+            raise NoSuchDataError(f"TFDS knows no data set {name!r}{hint}") from error
+
+
+@contextlib.contextmanager
+def _downloading(name):
+    """Turn what TFDS raises for a file that it does not get into a NoSuchDataError."""
+    try:
+        yield
+    except downloader.requests.RequestException as error:
+        where = f" from {error.request.url}" if error.request is not None else ""
+        raise NoSuchDataError(f"{name!r} cannot be downloaded{where} (no network?)") from error
+    except tfds.download.DownloadError as error:
+        raise NoSuchDataError(f"{name!r} cannot be downloaded: {error}") from error

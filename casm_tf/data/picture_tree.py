@@ -144,12 +144,12 @@ def passed_over(root, splits, has_boxes=False):
     """
     taken = {name for names in splits.values() for name in names}
     left = sorted(pathlib.PurePath(name) for name, _ in files.below(root) if name not in taken)
-    of_boxes = (".xml", ".csv") if has_boxes else ()
-    others = [path for path in left if not pictures.is_named_so(path)]
-    return (
-        [path for path in others if path.suffix.lower() not in of_boxes],
-        [path for path in left if pictures.is_named_so(path)],
+    if has_boxes:
+        left = [path for path in left if path.suffix.lower() not in (".xml", ".csv")]
+    others, elsewhere = (
+        [path for path in left if pictures.is_named_so(path) == is_so] for is_so in (False, True)
     )
+    return others, elsewhere
 
 
 def _classes(root, directory, folders):

@@ -36,58 +36,48 @@ class Skipped:
         Raises ValueError where too much is bad, or for `empty`, a split without a good picture.
         """
         self.path.unlink(missing_ok=True)
-        unread = [f"{name}: {reason}" for name, reason in sorted(self.bad.items())]
-        said, lines = self._others()
-        lines = unread + lines
-        if not lines:
+        kinds = [(said, lines) for said, lines in self._kinds() if lines]
+        if not kinds:
             return ""
         with files.replacing(self.path) as unfinished:
-            text = "".join(f"{files.printable(line)}\n" for line in lines)
+            text = "".join(f"{files.printable(line)}\n" for _, lines in kinds for line in lines)
             unfinished.write_text(text, encoding="utf-8")
-        root = self.tree.image_dir
-        total = sum(map(len, self.tree.pictures.values()))
-        if empty or len(unread) > _LARGEST_BAD_SHARE * total:
-            found = f"{len(unread)} of {total} pictures in {root} cannot be read, more than 1%"
+        root, total = self.tree.image_dir, self._total()
+        if empty or len(self.bad) > _LARGEST_BAD_SHARE * total:
+            found = f"{len(self.bad)} of {total} pictures in {root} cannot be read, more than 1%"
             if empty:
                 count = len(self.tree.pictures[empty])
                 found = f"none of the {count} {empty} pictures in {root} can be read"
-            raise ValueError(f"{found}: {self.path} lists them; the first: {unread[0]}")
-        if unread:
-            said.insert(0, f"{len(unread)} of {total} pictures cannot be read")
-        return f"{'; '.join(said)}: {self.path} lists them"
+            raise ValueError(f"{found}: {self.path} lists them; the first: {kinds[0][1][0]}")
+        return f"{'; '.join(said for said, _ in kinds)}: {self.path} lists them"
 
-    def _others(self):
-        """What else is left out: parts of a sentence, and lines of the list."""
-        said, lines = [], []
+    def _total(self):
+        return sum(map(len, self.tree.pictures.values()))
+
+    def _kinds(self):
+        """Of each kind of what is left out a part of a sentence, and lines of the list."""
+        lines = [f"{name}: {reason}" for name, reason in sorted(self.bad.items())]
+        yield f"{len(lines)} of {self._total()} pictures cannot be read", lines
         left_out = {name: annotations.clipped(x)[1] for name, x in sorted(self.boxes.items())}
-        if any(left_out.values()):
-            boxes = np.concatenate([*self.boxes.values()])
-            found = f"{sum(left_out.values())} of {len(boxes)} boxes have no area"
-            if (boxes[:, 2:] < boxes[:, :2]).any(axis=1).mean() > 0.5:
-                found += "; expected x0, y0, x1, y1: these look like x, y, width, height"
-            said.append(found)
-            reason = "boxes left out: inverted, empty or outside"
-            lines += [f"{name}: {count} {reason}" for name, count in left_out.items() if count]
-        if self.blank:
-            said.append(f"{len(self.blank)} masks are salient everywhere or nowhere")
-            lines += [f"{x}: its mask is salient {y}" for x, y in sorted(self.blank.items())]
-        for kind, unmatched in self.tree.unmatched.items():
-            if unmatched:
-                said.append(f"{len(unmatched)} of --{kind} fit no picture")
-                lines += unmatched
+        boxes = [box for some in self.boxes.values() for box in some]
+        found = f"{sum(left_out.values())} of {len(boxes)} boxes have no area"
+        if sum(x1 < x0 or y1 < y0 for x0, y0, x1, y1 in boxes) > len(boxes) / 2:
+            found += "; expected x0, y0, x1, y1: these look like x, y, width, height"
+        reason = "boxes left out: inverted, empty or outside"
+        yield found, [f"{name}: {count} {reason}" for name, count in left_out.items() if count]
+        lines = [f"{x}: its mask is salient {where}" for x, where in sorted(self.blank.items())]
+        yield f"{len(lines)} masks are salient everywhere or nowhere", lines
+        for kind, lines in self.tree.unmatched.items():
+            yield f"{len(lines)} of --{kind} fit no picture", lines
         others, elsewhere = picture_tree.passed_over(
             self.tree.image_dir, self.tree.pictures, has_boxes=self.tree.boxes is not None
         )
-        if others:
-            found = f"{len(others)} files are of no kind that is read"
-            said.append(f"{found} ({pictures.kinds(others)})")
-            lines += [f"{path}: of no kind that is read" for path in others]
-        if elsewhere:
-            folders = sorted({str(path.parent) for path in elsewhere})
-            some = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
-            said.append(f"{len(elsewhere)} pictures are in folders that are not read ({some})")
-            lines += [f"{path}: in a folder that is not read" for path in elsewhere]
-        return said, lines
+        found = f"{len(others)} files are of no kind that is read ({pictures.kinds(others)})"
+        yield found, [f"{path}: of no kind that is read" for path in others]
+        folders = sorted({str(path.parent) for path in elsewhere})
+        some = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
+        found = f"{len(elsewhere)} pictures are in folders that are not read ({some})"
+        yield found, [f"{path}: in a folder that is not read" for path in elsewhere]
 
 
 def say(found, path):
