@@ -23,7 +23,7 @@ from absl import flags
 from PIL import Image
 
 from casm_tf.cli import program
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets, input_pipeline
 
 FLAGS = flags.FLAGS
 
@@ -38,7 +38,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
         paths = _write_pictures(directory / "pictures")
-        dataset = input_pipeline.open_dataset(
+        dataset = datasets.open_dataset(
             "image_folder",
             directory / "data",
             image_dir=directory / "pictures",

@@ -33,7 +33,7 @@ from benchmarks.twin_pictures import beside, hits, shares
 from casm_tf import networks
 from casm_tf.casm import CASM
 from casm_tf.cli import program
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets, input_pipeline
 from casm_tf.evaluation import Accuracy
 from casm_tf.host import files
 from casm_tf.thinning import Snapshots, Thinning
@@ -72,7 +72,7 @@ flags.register_validator(
 def main():
     runs_dir = pathlib.Path(FLAGS.runs_dir)
     with program.blaming("dataset", ValueError), program.blaming("data_dir", OSError):
-        dataset = input_pipeline.open_dataset(FLAGS.dataset, FLAGS.data_dir)
+        dataset = datasets.open_dataset(FLAGS.dataset, FLAGS.data_dir)
     settings = {
         name: FLAGS[name].value for name in ("dataset", "batch_size", "pretraining_steps", "steps")
     }

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
 from casm_tf.cli import flagfiles, program
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets, input_pipeline
 from casm_tf.evaluation import Accuracy, LocalizationEvaluator
 from casm_tf.host import files
 from casm_tf.training import run_directory
@@ -64,7 +64,7 @@ def main():
     with program.blaming("runs_dir"):
         run_directory.check_same(runs_dir, settings, changeable=())
     with program.blaming("config"):
-        dataset = input_pipeline.open_dataset(settings["dataset"], FLAGS.data_dir)
+        dataset = datasets.open_dataset(settings["dataset"], FLAGS.data_dir)
         groups = grouped(dataset.labels)
     with program.blaming("runs_dir"):
         run_directory.describe(runs_dir, settings, dataset.description())
@@ -81,7 +81,7 @@ def main():
         run_dir = runs_dir / trained_on
         _train(*lines, f"--classes={listed}", run_dir=run_dir)
         model = keras.models.load_model(run_dir / "model.keras", compile=False)
-        seen = input_pipeline.of_classes(dataset, str(listed)).classes
+        seen = datasets.of_classes(dataset, str(listed)).classes
         rows[trained_on] = {"trained_on": trained_on, "classes": len(classes)}
         rows[trained_on] |= _scores(model, dataset, groups, seen)
         _write(results, rows)

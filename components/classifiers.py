@@ -17,7 +17,7 @@ import keras
 from absl import flags
 
 from casm_tf.cli import program
-from casm_tf.data import damage, input_pipeline
+from casm_tf.data import damage, datasets, input_pipeline
 from casm_tf.host import files
 from casm_tf.networks import small_classifiers
 from casm_tf.training import devices, run_directory
@@ -54,7 +54,7 @@ def main():
     with program.blaming("output_dir"):
         run_directory.check_same(output_dir, settings, {"output_dir", "data_dir"})
     with program.blaming_data():
-        dataset = input_pipeline.open_dataset(FLAGS.dataset, FLAGS.data_dir)
+        dataset = datasets.open_dataset(FLAGS.dataset, FLAGS.data_dir)
     size = dataset.builder.info.splits["train"].num_examples
     if FLAGS.batch_size > size:
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} of {size} training images")

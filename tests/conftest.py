@@ -12,7 +12,7 @@ import programs
 import pytest
 import tensorflow as tf
 
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets
 from casm_tf.host import files
 
 # MirroredStrategy is tested on them; they have to be there before TensorFlow starts.
@@ -46,9 +46,7 @@ def made_once(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_data_dir(made_once):
     """A directory that holds digit_scenes/tiny."""
-    return made_once(
-        "data", lambda folder: input_pipeline.open_dataset("digit_scenes/tiny", folder)
-    )
+    return made_once("data", lambda folder: datasets.open_dataset("digit_scenes/tiny", folder))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 from trees import picture, write, write_tree
 
 from casm_tf import networks
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets
 from casm_tf.training import run_directory
 
 SMALL = (
@@ -94,7 +94,7 @@ OTHER_DATA = {
 def test_a_run_is_of_its_data_alone(change, root):
     change(root)
     given = {"image_dir": root / "tree", "image_size": 32}
-    found = input_pipeline.open_dataset("image_folder", root / "data", **given)
+    found = datasets.open_dataset("image_folder", root / "data", **given)
     with pytest.raises(ValueError) as refused:
         run_directory.check_same_data(root / "run", found.description())
     assert OTHER_DATA[change] in str(refused.value)

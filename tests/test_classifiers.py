@@ -9,11 +9,11 @@ import programs
 import pytest
 
 from casm_tf import networks
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets, input_pipeline
 from casm_tf.evaluation import Accuracy, other_classifiers
 from casm_tf.networks import small_classifiers
 
-DATASET = input_pipeline.Dataset(
+DATASET = datasets.Dataset(
     builder=None, image_size=32, labels=("a", "b", "c"), mean=(0.5, 0.4, 0.2), std=(0.2, 0.3, 0.25)
 )
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
@@ -225,7 +225,7 @@ def test_the_program_trains_five_and_passes_over_those_that_are_there(tiny_data_
     assert all(0 <= score["top1"] <= 1 and score["seconds"] > 0 for score in scores.values())
     assert sorted(path.stem for path in tmp_path.glob("*.keras")) == sorted(names)
 
-    dataset = input_pipeline.open_dataset("digit_scenes/tiny", str(tiny_data_dir))
+    dataset = datasets.open_dataset("digit_scenes/tiny", str(tiny_data_dir))
     loaded = other_classifiers.load_all(
         [str(tmp_path / f"{name}.keras") for name in names], dataset
     )

@@ -14,7 +14,7 @@ from casm_tf.data import crops, datasets, digit_scenes, input_pipeline, scenes
 
 @pytest.fixture(scope="module")
 def tiny(tiny_data_dir):
-    return input_pipeline.open_dataset("digit_scenes/tiny", str(tiny_data_dir))
+    return datasets.open_dataset("digit_scenes/tiny", str(tiny_data_dir))
 
 
 def test_scenes_have_the_sizes_of_their_config(tiny):
@@ -163,13 +163,13 @@ def test_the_names_of_a_batch_are_those_of_its_pictures(tiny):
 def test_data_that_are_there_are_not_locked(tiny_data_dir, tmp_path):
     data = tmp_path / "digit_scenes" / "tiny"  # as on a disk that is read-only
     shutil.copytree(tiny_data_dir / "digit_scenes" / "tiny" / "1.0.0", data / "1.0.0")
-    input_pipeline.open_dataset("digit_scenes/tiny", str(tmp_path))
+    datasets.open_dataset("digit_scenes/tiny", str(tmp_path))
     assert [path.name for path in data.iterdir()] == ["1.0.0"]
 
 
 def test_two_processes_at_once_make_the_data_once(tmp_path):
     said = [{"stdout": tmp_path / name, "stderr": tmp_path / name} for name in ("one", "two")]
-    given = (input_pipeline.open_dataset, "digit_scenes/tiny", str(tmp_path / "data"))
+    given = (datasets.open_dataset, "digit_scenes/tiny", str(tmp_path / "data"))
     for process, files in [(programs.start(*given, **files), files) for files in said]:
         assert process.wait() == 0, files["stdout"].read_text()
     # The one that makes them says so.
@@ -190,4 +190,4 @@ def test_without_a_network_a_data_set_is_refused_in_seconds(tmp_path, monkeypatc
     monkeypatch.setenv("NO_PROXY", "*")
     expected = r"'imagenette' cannot be downloaded from https://.*\.tgz \(no network\?\)"
     with pytest.raises(datasets.NoSuchDataError, match=expected):
-        input_pipeline.open_dataset("imagenette", str(tmp_path))
+        datasets.open_dataset("imagenette", str(tmp_path))

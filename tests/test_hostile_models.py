@@ -13,7 +13,7 @@ import programs
 import pytest
 
 from casm_tf import networks
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets
 from casm_tf.evaluation import other_classifiers
 from casm_tf.host import archives
 from casm_tf.networks import conversion, keras_files
@@ -112,7 +112,7 @@ def test_a_run_with_code_in_its_model_is_refused_in_one_line(
     flags = {"dataset": "digit_scenes/tiny", "data_dir": str(tiny_data_dir)}
     flags["classifier"] = "small_resnet"
     (tmp_path / "run").mkdir()
-    data = input_pipeline.open_dataset("digit_scenes/tiny", str(tiny_data_dir)).description()
+    data = datasets.open_dataset("digit_scenes/tiny", str(tiny_data_dir)).description()
     (tmp_path / "run" / "run.json").write_text(json.dumps({"flags": flags, **data}))
     lambda_model(tmp_path / "run" / "model.keras")
     outputs = {

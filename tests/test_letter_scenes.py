@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from casm_tf.data import input_pipeline, letter_scenes, scenes
+from casm_tf.data import datasets, letter_scenes, scenes
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("data")
-    return input_pipeline.open_dataset("letter_scenes/tiny", str(data_dir))
+    return datasets.open_dataset("letter_scenes/tiny", str(data_dir))
 
 
 def test_there_are_forty_classes_of_as_many_scenes_each(tiny):

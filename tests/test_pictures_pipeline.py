@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from trees import picture, write, write_tree, xml
 
-from casm_tf.data import crops, damage, fields, input_pipeline
+from casm_tf.data import crops, damage, datasets, fields, input_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def tree(tmp_path_factory):
     (root / "voc").mkdir()
     boxes = [(10, 10, 50, 30), (0, 0, 20, 40)]
     (root / "voc" / "cat_val_0.xml").write_text(xml(boxes))
-    return input_pipeline.open_dataset(
+    return datasets.open_dataset(
         "image_folder", root / "data", image_dir=root / "tree", boxes=root / "voc", image_size=32
     )
 
@@ -146,7 +146,7 @@ def test_evaluation_batches_have_the_masks_that_there_are(tmp_path):
     mask[10:30, 20:40] = 1  # not 0 is salient
     (tmp_path / "masks").mkdir()
     cv2.imwrite(str(tmp_path / "masks" / "cat_val_0.png"), mask)
-    dataset = input_pipeline.open_dataset(
+    dataset = datasets.open_dataset(
         *("image_folder", tmp_path / "data"),
         **{"image_dir": tmp_path / "tree", "masks": tmp_path / "masks", "image_size": 40},
     )
@@ -163,12 +163,12 @@ def test_evaluation_batches_have_the_masks_that_there_are(tmp_path):
 
 def test_classes_are_chosen_by_range_or_by_name_and_numbered_anew(tmp_path):
     write_tree(tmp_path / "tree", classes=("cat", "dog", "lion"), count=3)
-    whole = input_pipeline.open_dataset(
+    whole = datasets.open_dataset(
         "image_folder", tmp_path / "data", image_dir=tmp_path / "tree", image_size=32
     )
     (tmp_path / "classes.txt").write_text("lion\n\ndog\n")
     for classes in ("1-2", str(tmp_path / "classes.txt")):
-        chosen = input_pipeline.of_classes(whole, classes)
+        chosen = datasets.of_classes(whole, classes)
         assert chosen.labels == ("dog", "lion")
         (batch,) = input_pipeline.evaluation_batches(chosen, "validation", 10)
         assert sorted(batch["labels"].numpy()) == [0, 0, 0, 1, 1, 1]
@@ -179,7 +179,7 @@ def test_classes_are_chosen_by_range_or_by_name_and_numbered_anew(tmp_path):
     (tmp_path / "classes.txt").write_text("dog\ntiger")
     for classes, found in ((str(tmp_path / "classes.txt"), "no class 'tiger'"), ("0-3", "of 3")):
         with pytest.raises(ValueError, match=found):
-            input_pipeline.of_classes(whole, classes)
+            datasets.of_classes(whole, classes)
 
 
 # === TFDS's own ===
@@ -200,7 +200,7 @@ def test_data_sets_of_tfds_are_read_by_their_own_names(
 ):
     monkeypatch.setattr(damage, "check_files", lambda builder: None)  # there are none
     with tfds.testing.mock_data(num_examples=3):
-        dataset = input_pipeline.open_dataset(name, tmp_path)
+        dataset = datasets.open_dataset(name, tmp_path)
         (batch,) = input_pipeline.evaluation_batches(dataset, "test", 3)
     size = 32 if name == "cifar10" else 224
     assert batch["images"].shape == (3, size, size, 3)
@@ -215,7 +215,7 @@ def test_data_sets_of_tfds_are_read_by_their_own_names(
 def test_what_of_a_mask_is_salient(name, salient, tmp_path, monkeypatch):
     monkeypatch.setattr(damage, "check_files", lambda builder: None)
     with tfds.testing.mock_data(num_examples=1):
-        dataset = input_pipeline.open_dataset(name, tmp_path)
+        dataset = datasets.open_dataset(name, tmp_path)
     values = [[100], [255], [0]] if name == "caltech_birds2011" else [[1], [2], [3]]
     mask, there = fields.mask(dataset, {"segmentation_mask": tf.constant([values], tf.uint8)})
     assert np.flatnonzero(mask[0]).tolist() == salient
@@ -226,7 +226,7 @@ def test_xml_files_are_joined_to_a_data_set_by_the_files_names(tmp_path, monkeyp
     monkeypatch.setattr(damage, "check_files", lambda builder: None)
     (tmp_path / "n01440764_1.xml").write_text(xml([(0, 0, 30, 40)]))
     with tfds.testing.mock_data(num_examples=1):
-        dataset = input_pipeline.open_dataset("imagenet2012", tmp_path, boxes=tmp_path)
+        dataset = datasets.open_dataset("imagenet2012", tmp_path, boxes=tmp_path)
     for name, expected in (("n01440764_1.JPEG", [[0, 0, 1, 0.5]]), ("n01440764_2.JPEG", [])):
         example = {"image": np.zeros((8, 8, 3), np.uint8), "file_name": name, "label": 0}
         examples = tf.data.Dataset.from_tensors(example)
@@ -238,7 +238,7 @@ def test_xml_files_are_joined_to_a_data_set_by_the_files_names(tmp_path, monkeyp
 def test_where_objects_are_labelled_the_largest_is_the_pictures(monkeypatch):
     with tfds.testing.mock_data(num_examples=1):
         monkeypatch.setattr(damage, "check_files", lambda builder: None)
-        dataset = input_pipeline.open_dataset("voc/2007")
+        dataset = datasets.open_dataset("voc/2007")
     boxes = np.float32([[0, 0, 0.5, 0.5], [0, 0, 1, 1], [0.5, 0.5, 1, 1]])
     objects = {"bbox": boxes, "label": np.int64([4, 7, 7])}
     none = {"bbox": boxes[:0], "label": np.int64([])}

@@ -6,7 +6,7 @@ import exports
 import programs
 import pytest
 
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def run_dir(tiny_data_dir, tmp_path):
     directory.mkdir()
     # Neither the data set nor its folder is looked at.
     settings = {"dataset": "digit_scenes/tiny", "data_dir": "nowhere"}
-    data = input_pipeline.open_dataset("digit_scenes/tiny", str(tiny_data_dir)).description()
+    data = datasets.open_dataset("digit_scenes/tiny", str(tiny_data_dir)).description()
     (directory / "run.json").write_text(json.dumps({"flags": settings, **data}))
     (directory / "evaluation.json").write_text('{"protocol": "squash", "casm": {"LE": 0.5}}')
     exports.tiny_model(classes=10).save(directory / "model.keras")
@@ -34,7 +34,7 @@ def test_pusher_exports_and_says_how_to_go_on(run_dir, tiny_data_dir, tmp_path):
     path = tmp_path / "serving" / "casm" / "1"
     assert (path / "saved_model.pb").exists()
     description = json.loads((path / "assets.extra" / "casm.json").read_text())
-    dataset = input_pipeline.open_dataset("digit_scenes/tiny", str(tiny_data_dir))
+    dataset = datasets.open_dataset("digit_scenes/tiny", str(tiny_data_dir))
     assert description["labels"] == list(dataset.labels)
     assert (description["mean"], description["std"]) == (list(dataset.mean), list(dataset.std))
     assert description["metrics"] == {"LE": 0.5}

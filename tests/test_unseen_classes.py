@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from benchmarks import unseen_classes
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets
 
 CONFIG = """
 --dataset=letter_scenes/tiny
@@ -25,7 +25,7 @@ CONFIG = """
 def data_dir(tmp_path_factory):
     """A directory that holds letter_scenes/tiny."""
     directory = tmp_path_factory.mktemp("data")
-    input_pipeline.open_dataset("letter_scenes/tiny", str(directory))
+    datasets.open_dataset("letter_scenes/tiny", str(directory))
     return directory
 
 
@@ -59,7 +59,7 @@ class _EverythingIsSalient:
 
 
 def test_scores_are_those_of_each_groups_images(data_dir):
-    dataset = input_pipeline.open_dataset("letter_scenes/tiny", str(data_dir))
+    dataset = datasets.open_dataset("letter_scenes/tiny", str(data_dir))
     # The classes in their order, so that a group is a range of labels.
     labels = dataset.labels
     groups = {"A": labels[:2], "B": labels[2:4], "C": labels[4:8]}
@@ -107,7 +107,7 @@ def test_the_program_makes_a_row_once(data_dir, tmp_path):
     assert results["F"]["classes"] == 8
     assert all(0 <= results["F"][f"{m}_{g}"] <= 1 for m in ("LE", "F1") for g in "ABCDEF")
     run = json.loads((runs_dir / "F" / "run.json").read_text())
-    dataset = input_pipeline.open_dataset("letter_scenes/tiny", str(data_dir))
+    dataset = datasets.open_dataset("letter_scenes/tiny", str(data_dir))
     assert set(run["labels"]) == set(unseen_classes.grouped(dataset.labels)["F"])
     assert run["flags"]["lambda_size"] == 9.0
     assert len((runs_dir / "results.csv").read_text().splitlines()) == 2

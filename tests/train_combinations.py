@@ -15,7 +15,7 @@ import programs
 from trees import write_tree, xml
 
 from casm_tf import networks
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets
 from casm_tf.training import run_directory
 
 _SECONDS = 240  # a combination; XLA takes one
@@ -85,4 +85,4 @@ def make_files(root):
     data = {"labels": ["0", "1"], "mean": [0.5] * 3, "std": [1.0] * 3, "data": {}}
     run_directory.describe(root / "a run", {"seed": 77}, data)
     classifier.save(root / "a run" / "model.keras")
-    input_pipeline.open_dataset("digit_scenes/tiny", str(root / "data"))
+    datasets.open_dataset("digit_scenes/tiny", str(root / "data"))

@@ -9,7 +9,7 @@ from absl import flags
 from casm_tf import networks, objectives, pretrained
 from casm_tf.casm import CASM
 from casm_tf.cli import program, train_flags
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets, input_pipeline
 from casm_tf.host import files
 from casm_tf.serving import servable
 from casm_tf.thinning import Snapshots, Thinning
@@ -74,7 +74,7 @@ def dataset():
         found = input_pipeline.of_all_classes(settings())
     if FLAGS.classes:
         with program.blaming("classes"):
-            found = input_pipeline.of_classes(found, FLAGS.classes)
+            found = datasets.of_classes(found, FLAGS.classes)
     size = found.builder.info.splits["train"].num_examples
     with program.blaming("run_dir"):
         run_directory.check_same_data(FLAGS.run_dir, found.description())

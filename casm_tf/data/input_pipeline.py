@@ -7,18 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from casm_tf import networks, pretrained
-from casm_tf.data import crops, fields
-from casm_tf.data.datasets import Dataset, of_classes, open_dataset
-
-__all__ = [
-    "Dataset",
-    "evaluation_batches",
-    "names_of_batch",
-    "of_all_classes",
-    "of_classes",
-    "open_dataset",
-    "training_batches",
-]
+from casm_tf.data import crops, datasets, fields
 
 _CACHE_BYTES = 2**31  # Decoded pictures are kept where they are no more than this,
 _BUFFER_BYTES = 2**29  # and so much of the others' files is shuffled at a time.
@@ -35,7 +24,7 @@ def of_all_classes(settings, data_dir=None):
     is_unlabelled = (
         settings["dataset"] == "image_folder" and settings.get("targets") == "predictions"
     )
-    dataset = open_dataset(
+    dataset = datasets.open_dataset(
         settings["dataset"],
         data_dir or settings["data_dir"],
         **{name: settings.get(name) for name in ("image_dir", "boxes", "masks", "image_size")},

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import casm_tf
 from casm_tf import objectives
-from casm_tf.data import input_pipeline
+from casm_tf.data import datasets, input_pipeline
 from casm_tf.host import files
 
 # The classifier before the alternation, f^(0).
@@ -127,7 +127,7 @@ def dataset_of(directory, data_dir=None):
     settings = read(directory)["flags"]
     dataset = input_pipeline.of_all_classes(settings, data_dir)
     if settings.get("classes"):
-        dataset = input_pipeline.of_classes(dataset, settings["classes"])
+        dataset = datasets.of_classes(dataset, settings["classes"])
     check_same_data(directory, dataset.description())
     return dataset
 
