@@ -14,8 +14,7 @@ EXIF says; null where nothing is salient. Every picture is seen as a whole, made
 The model is the one for photographs that comes with the package, or --model: a run of
 casm_tf.train or its model.keras, a model that components.pusher made, such as serving/casm, or one
 of its versions, serving/casm/1 (a SavedModel, which is a program: take it from trusted places
-only), or a server's, http://localhost:8501/v1/models/casm
-(REST) or grpc://localhost:8500/casm.
+only), or a server's, http://localhost:8501/v1/models/casm or grpc://localhost:8500/casm.
 
 Pictures whose three files are there and newer than the picture are passed over, so that a call that
 was broken off resumes; --overwrite makes them anew. Pictures that cannot be read, or whose files
@@ -83,7 +82,9 @@ def main(arguments):
     print(f"made  a mask, an overlay and a cut-out of {written} in {output}", file=sys.stderr)
     if failed:
         print(f"{failed} of {len(left)} pictures could not be read or written", file=sys.stderr)
-    print(_next(), file=sys.stderr)
+    finer = "" if FLAGS.refine else "--refine has the masks follow the edges; "
+    next_ = f"{finer}docs/photographs.md tells how to make a model of your own"
+    print(f"next  {next_}", file=sys.stderr)
     return 1 if failed else None
 
 
@@ -224,20 +225,13 @@ def _made(pair, found, made_by):
     }
 
 
-def _next():
-    finer = "" if FLAGS.refine else "--refine has the masks follow the edges; "
-    return f"next  {finer}docs/photographs.md tells how to make a model of your own"
-
-
 if __name__ == "__main__":
     # Here alone, as the functions above are imported beside programs with flags of these names.
     flags.DEFINE_string(
         "model",
         None,
-        "A run of casm_tf.train or its model.keras, what components.pusher made, such as "
-        "serving/casm, of which the newest version is taken, or serving/casm/1, or a server's "
-        "model: http://HOST:PORT/v1/models/casm or grpc://HOST:PORT/casm; by default "
-        "the model for photographs that comes with the package.",
+        "A run of casm_tf.train, what components.pusher made, such as serving/casm, or a server's "
+        "model; by default the model for photographs that comes with the package.",
     )
     flags.DEFINE_string("output", "masks", "The directory for what is written.")
     flags.DEFINE_integer("batch_size", 16, "Pictures a forward pass.", lower_bound=1)

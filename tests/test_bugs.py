@@ -1,10 +1,15 @@
 """A bug in the middle of a program's work has its traceback: it is no mistake of the user's."""
 
+import errno
+import os
 import shutil
+import sys
 
 import programs
 import pytest
 from programs import SMALL
+
+from casm_tf.cli import program
 
 
 def with_a_bug(where, name, module, *arguments):
@@ -18,6 +23,20 @@ def with_a_bug(where, name, module, *arguments):
 
     setattr(owner, name, fail)
     programs.run_module(module, *arguments)
+
+
+def on_a_full_disk():
+    def main():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/report.html")
+
+    sys.argv = ["evaluator.py"]
+    program.run(main)
+
+
+def test_a_full_disk_is_one_line_wherever_it_is_met():
+    done = programs.fork(on_a_full_disk)
+    assert done.returncode == 2
+    assert done.stderr == "evaluator: [Errno 28] No space left on device: 'out/report.html'\n"
 
 
 @pytest.mark.parametrize(

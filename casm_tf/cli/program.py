@@ -1,6 +1,7 @@
 """How the programs start and end: a user's mistake is one line and exit code 2."""
 
 import contextlib
+import errno
 import functools
 import pathlib
 import re
@@ -16,6 +17,7 @@ from casm_tf.cli import flagfiles
 from casm_tf.host import files
 
 _SERVER = re.compile("(https?|grpc)://")
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # What absl says of a flag's value that is of another type, and what it means.
 _EXPECTED = {
     r"invalid literal for int\(\).*": "expected a whole number",
@@ -35,8 +37,8 @@ def run(main, takes_arguments=False, groups=None, servers=()):
     flag}, first those of the module that defines these, under the titles. Of the flags those named
     in `servers` may have a server's address, no other a value such as gs://bucket/run.
 
-    A `UserError`, a wrong flag or a left-over argument ends the program with one line on the
-    terminal and exit code 2. Otherwise the exit code is what main returns; None is 0.
+    A `UserError`, a wrong flag, a left-over argument or a full disk ends the program with one line
+    on the terminal and exit code 2. Otherwise the exit code is what main returns; None is 0.
     """
 
     def run_main(argv):
@@ -50,6 +52,10 @@ def run(main, takes_arguments=False, groups=None, servers=()):
         parse = functools.partial(_parse, groups=groups, servers=servers)
         app.run(run_main, flags_parser=parse)
     except UserError as error:
+        _refuse(error)
+    except OSError as error:
+        if error.errno not in _OF_DISKS:
+            raise
         _refuse(error)
 
 

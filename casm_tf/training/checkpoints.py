@@ -12,6 +12,7 @@ import tensorflow as tf
 from casm_tf.host import files
 
 _SUMS = "SHA256SUMS"
+_KEPT = 2
 
 
 class Checkpoints:
@@ -23,18 +24,16 @@ class Checkpoints:
     Args:
         state: {name: variables}, all that the training resumes with.
         directory: a pathlib.Path.
-        keep: how many are kept.
         writes: whether this process writes them; of several that train together one does.
     """
 
-    def __init__(self, state, directory, keep=2, writes=True):
+    def __init__(self, state, directory, writes=True):
         self.directory = directory
         self._variables = {
             f"{name}/{number}": variable.value if isinstance(variable, keras.Variable) else variable
             for name, variables in state.items()
             for number, variable in enumerate(variables)
         }
-        self._keep = keep
         self._thread = concurrent.futures.ThreadPoolExecutor(1) if writes else None
         self._writing = None
         self._damaged = []
@@ -89,11 +88,9 @@ class Checkpoints:
 
     def _folders(self):
         """{step: folder}"""
-        found = {}
-        for path in self.directory.glob("ckpt-*"):
-            if match := re.fullmatch(r"ckpt-(\d+)", path.name):
-                found[int(match[1])] = path
-        return found
+        paths = self.directory.glob("ckpt-*")
+        matches = ((path, re.fullmatch(r"ckpt-(\d+)", path.name)) for path in paths)
+        return {int(match[1]): path for path, match in matches if match}
 
     def _read(self, folder):
         expected = {name: variable.shape.as_list() for name, variable in self._variables.items()}
@@ -119,7 +116,7 @@ class Checkpoints:
         unfinished.replace(self.directory / f"ckpt-{step}")
         files.sync(self.directory)
         found = self._folders()
-        for old in sorted(found)[: -self._keep]:
+        for old in sorted(found)[:-_KEPT]:
             shutil.rmtree(found[old])
 
     def _write_files(self, folder, values):
