@@ -91,6 +91,7 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "margin", 0.02, "How much worse than it LE, F1 and accuracy may be.", lower_bound=0
 )
+flags.declare_key_flag("max_pixels")
 
 _OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")
 

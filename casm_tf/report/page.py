@@ -30,36 +30,18 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-# {measure: its head on a card, what it says}
+# {measure: what its card says}
 _CARDS = {
-    "LE": (
-        "LE",
-        "Localization error: the share of pictures where the box that the mask gives misses the "
-        "object, with an IoU of at most 0.5. Lower is better.",
-    ),
-    "F1": (
-        "F1",
-        "How well the mask and the true box cover each other, from 0 to 1. Higher is better.",
-    ),
-    "PxAP": (
-        "PxAP",
-        "How well the mask ranks the object's pixels above all others, from 0 to 1. Higher is "
-        "better.",
-    ),
-    "OM": (
-        "OM",
-        "The share of pictures where the box misses the object or the class is wrong. Lower is "
-        "better.",
-    ),
-    "top1_masked_in": (
-        "accuracy masked in",
-        "The share of pictures that the classifier is right on when it sees no more than what the "
-        "mask keeps. Higher is better.",
-    ),
-    "top1_masked_out": (
-        "accuracy masked out",
-        "The same where it sees what the mask leaves. Lower is better.",
-    ),
+    "LE": "Localization error: the share of pictures where the box that the mask gives misses the "
+    "object, with an IoU of at most 0.5. Lower is better.",
+    "F1": "How well the mask and the true box cover each other, from 0 to 1. Higher is better.",
+    "PxAP": "How well the mask ranks the object's pixels above all others, from 0 to 1. Higher is "
+    "better.",
+    "OM": "The share of pictures where the box misses the object or the class is wrong. Lower is "
+    "better.",
+    "top1_masked_in": "The share of pictures that the classifier is right on when it sees no more "
+    "than what the mask keeps. Higher is better.",
+    "top1_masked_out": "The same where it sees what the mask leaves. Lower is better.",
 }
 _RANKING = (
     "<p>The best value of a column is bold on a tint. The arrow says which way is better; a column "
@@ -184,9 +166,8 @@ def _short(methods):
     others = {key: name for standing in standings.values() for key, name in standing.items()}
     cards = ""
     for key in keys:
-        head, meaning = _CARDS[key]
-        cards += f'<div><h3>{head}</h3><p class="number">{tables.number(key, casm[key])}</p>'
-        cards += f"<p>{meaning}</p>"
+        head, value = tables.RANKED[key].title, tables.number(key, casm[key])
+        cards += f'<div><h3>{head}</h3><p class="number">{value}</p><p>{_CARDS[key]}</p>'
         # A dict, so that the centre box stands there once where it is the best.
         shown = {"centre_box": "A trivial one", others.get(key): "The best other"}
         for name, words in reversed(shown.items()):
