@@ -1,6 +1,6 @@
 """Push a mask model to TensorFlow Serving: python -m components.pusher --run_dir=runs/demo
 
-Writes {serving_dir}/casm/{version}/, a SavedModel (casm_tf/serving/export.py has its signatures).
+Writes {serving_dir}/casm/{version}/, a SavedModel (docs/serving.md tells of its signatures).
 The version is the one after the newest there; TensorFlow Serving takes the largest. Everything or
 nothing is written. The labels and, from evaluation.json, CASM's metrics go with it; models.config
 and batching_parameters.txt for the server are made beside it where they are not there.

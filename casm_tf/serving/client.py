@@ -1,9 +1,9 @@
 """Masks from a server that has an exported model, over REST or gRPC.
 
 Each kind has an `image_size` and predict(images) for uint8 [B, S, S, 3], B > 0, giving "mask"
-float32 [B, S, S, 1], "box" [B, 4], "probabilities" [B, K] and "label" [B], as export.py tells. A
-server is sent PNGs and asked for `mask_png_bytes`: its masks come in 256 steps, which is what is
-written of them anyway, and far shorter than as JSON's numbers.
+float32 [B, S, S, 1], "box" [B, 4], "probabilities" [B, K] and "label" [B], as docs/serving.md
+tells. A server is sent PNGs and asked for `mask_png_bytes`: its masks come in 256 steps, which is
+what is written of them anyway, and far shorter than as JSON's numbers.
 """
 
 import base64

@@ -1,27 +1,6 @@
 """A mask model as TensorFlow Serving takes it: {directory}/{version}/, a SavedModel.
 
-It has three signatures or four. Each gives for B pictures
-
-    box: float32 [B, 4], x0, y0, x1, y1 as fractions of the picture's width and height, round
-        the mask's largest component by the volume rule (`localization.predict_box`); four
-        zeros where nothing is salient;
-    probabilities: float32 [B, K], the softmax of the logits;
-    label: string [B], the class of the largest of them;
-
-and one form of the mask, 1 (255) = salient, at the networks' size S x S:
-
-    serving_default: images, float32 [B, S, S, 3], pixels from 0 to 255 that are not yet
-        normalised -> mask, float32 [B, S, S, 1] in [0, 1]. Float, as resizing gives it: a
-        client that holds uint8 casts it.
-    image_bytes: image_bytes, string [B], JPEG or PNG files of any size -> mask, as above. The
-        whole picture is made square (`decoding.squashed`, with its limits), and the box is of
-        the picture as it is looked at, upright.
-    mask_png_bytes: image_bytes -> mask_png_bytes, string [B], a grey PNG of 8 bits. REST gives
-        outputs whose name ends in _bytes in base64, a sixteenth of the floats' length.
-    any_size: images, as of serving_default but of any H = W that is a multiple of 32 -> mask,
-        float32 [B, H, W, 1]. It is there where the network takes images of any size.
-
-A picture that cannot be decoded fails the whole request with InvalidArgument.
+docs/serving.md tells of its signatures.
 """
 
 import contextlib

@@ -20,8 +20,8 @@ PLACES = "assets.extra/weights.json"  # in an exported model's directory: what `
 def servable(model, labels, mean, std, weights="float32"):
     """A mask model's weights and its signatures.
 
-    `export.export_model` tells of the arguments, its module of the signatures. The weights lie in
-    one vector for each type: of hundreds of variables TensorFlow takes two seconds to load.
+    `export.export_model` tells of the arguments, docs/serving.md of the signatures. The weights lie
+    in one vector for each type: of hundreds of variables TensorFlow takes two seconds to load.
 
     Returns:
         (a tf.Module that holds them; {name: function}; where the weights are: {type: {path of the
