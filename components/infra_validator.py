@@ -65,6 +65,7 @@ def main():
     with program.blaming("run_dir"):
         model = keras_files.load_keras(run_directory.model_of(run_dir))
         run = run_directory.read(run_dir)
+        servable.checked_size(model, run["labels"], run["mean"], run["std"])
     metrics = {}
     if FLAGS.evaluation:
         with program.blaming("evaluation"):
@@ -73,8 +74,6 @@ def main():
         data_dir = examples.data_dir(FLAGS.examples, FLAGS.data_dir)
     with program.blaming("data_dir", OSError), program.blaming("run_dir", ValueError):
         dataset = run_directory.dataset_of(run_dir, data_dir)
-    with program.blaming("run_dir", ValueError):
-        servable.checked_size(model, run["labels"], run["mean"], run["std"])
     with program.blaming("model", OSError):
         path = export.export_model(
             *(model, pathlib.Path(FLAGS.model) / "casm"),

@@ -91,12 +91,11 @@ def _export(run_dir, directory):
     with program.blaming("run_dir"):
         model = keras_files.load_keras(run_directory.model_of(run_dir))
         run = run_directory.read(run_dir)
+        servable.checked_size(model, run["labels"], run["mean"], run["std"])
         was_scored = (run_dir / "evaluation.json").exists()
         metrics = blessing.metrics_of(run_dir) if was_scored else {}
     if not was_scored:
         print(f"      without metrics: {run_dir} has no evaluation.json")
-    with program.blaming("run_dir", ValueError):
-        servable.checked_size(model, run["labels"], run["mean"], run["std"])
     with program.blaming("serving_dir", OSError):
         return export.export_model(
             *(model, directory, run["labels"], run["mean"], run["std"], metrics),

@@ -148,7 +148,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     BUILDER_CONFIGS = []
-    left_out = ""  # what is to be said of that
+    left_out = ""  # a line on that, once the data are prepared
 
     def _info(self):
         features = {

@@ -115,10 +115,7 @@ def is_hidden(name):
 
 @contextlib.contextmanager
 def naming(path):
-    """Name the path in an OSError that names none, such as that of a full disk, or another's place.
-
-    That is what `unfinished` gave.
-    """
+    """Have an OSError name the path, where it names none (full disks) or what `unfinished` gave."""
     try:
         yield
     except OSError as error:
@@ -158,7 +155,7 @@ def check_writable(path):
 
 
 def absolute(path):
-    """The path as text that holds in any folder, where it is there; else what was given."""
+    """A path as text that holds from any folder; one that is not there stays as it was given."""
     return str(pathlib.Path(path).absolute()) if path and pathlib.Path(path).exists() else path
 
 
@@ -166,8 +163,8 @@ def below(folder):
     """(path below the folder, os.DirEntry) of each file at any depth.
 
     Linked folders are searched too, each folder once, by its own path where it has one. Hidden
-    files and folders are passed over, and what file managers leave. A folder that cannot be read
-    is among the files itself, so that it can be told of; for `folder` that is an OSError.
+    files and folders are passed over, and what file managers leave. A folder that cannot be read is
+    given as if it were a file, so that it can be told of. Raises OSError where that is `folder`.
     """
     waiting, seen = [("", None)], set()
     while waiting:

@@ -1,7 +1,7 @@
 """A run is a directory: run.json says what was run, so that the same command can resume it.
 
-It says on what, too: labels, normalisation and which data (`Dataset.description`). What is made of
-a run takes them from there.
+It also says what the run was trained on: labels, normalisation and which data
+(`Dataset.description`). What is made of a run takes them from there.
 """
 
 import contextlib
@@ -168,9 +168,9 @@ def trained_by(run):
 
 
 def names(paths, taken):
-    """{name: path} of runs: their folders' names, or paths where a name would not tell enough.
+    """{name: path} of runs: their folders' names, or paths where a name does not tell enough.
 
-    That is where it is a number, as a pipeline's executions have, or another run's or in `taken`.
+    That is a number, as a pipeline's executions have, another run's name, or one in `taken`.
     """
     folders = [pathlib.Path(path).absolute().name for path in paths]
     return {
