@@ -42,6 +42,7 @@ with imports.without("keras"):  # which no exported model needs: half a second
 from absl import flags
 from PIL import PngImagePlugin
 
+from casm_tf import host
 from casm_tf.cli import limits, picture_files, program
 from casm_tf.data import pictures
 from casm_tf.host import files
@@ -157,7 +158,7 @@ def _extract(model, chosen, made_by):
     ]
     failed = 0
     with (
-        concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        concurrent.futures.ThreadPoolExecutor(host.cores()) as pool,
         tqdm(total=len(chosen), unit="picture") as progress,
     ):
 

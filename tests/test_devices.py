@@ -1,6 +1,10 @@
 """What a program says of its devices."""
 
+import os
+import sys
+
 import pytest
+from programs import run
 
 from casm_tf.training import devices
 
@@ -40,7 +44,7 @@ WHY = (
 def test_a_gpu_that_is_not_used_is_told_with_the_reason(
     visible, path, said, expected, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(devices.host, "cores", lambda: 3)
     monkeypatch.setattr(devices.shutil, "which", lambda _: path and str(tmp_path / path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
@@ -49,6 +53,14 @@ def test_a_gpu_that_is_not_used_is_told_with_the_reason(
     told = f"; no GPU is used, though there is {expected}" if expected else ""
     told = told.replace("is nvidia-smi", f"is {tmp_path / 'nvidia-smi'}")
     assert line == f"devices  CPU (3 cores), float32{told}"
+
+
+@pytest.mark.long  # two seconds of a process of its own
+def test_what_only_linux_has_is_not_needed():
+    look = "import os; del os.memfd_create, os.sched_getaffinity; from casm_tf.host import quiet\n"
+    look += "from casm_tf.training import devices; print(devices.described('float32', quiet.said))"
+    done = run([sys.executable, "-c", look])
+    assert done.returncode == 0 and f"CPU ({os.cpu_count()} cores)" in done.stdout, done.stderr
 
 
 def test_gpus_are_told_by_their_names(monkeypatch):

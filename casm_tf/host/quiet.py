@@ -13,6 +13,7 @@ import logging as python_logging
 import os
 import pathlib
 import sys
+import tempfile
 import traceback
 
 from absl import logging
@@ -29,7 +30,11 @@ def _keeping_what_is_said():
     """Take what is written to file descriptor 2, by C++ too, into `said`."""
     global said
     kept = os.dup(2)
-    with os.fdopen(os.memfd_create("stderr"), "w+b") as file:
+    with (
+        os.fdopen(os.memfd_create("stderr"), "w+b")
+        if hasattr(os, "memfd_create")
+        else tempfile.TemporaryFile()  # macOS has none in memory
+    ) as file:
         os.dup2(file.fileno(), 2)
         try:
             yield

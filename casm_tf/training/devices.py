@@ -10,6 +10,8 @@ import shutil
 
 import tensorflow as tf
 
+from casm_tf import host
+
 NAMES = ("auto", "one_device", "mirrored", "multi_worker")
 _LOST = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
@@ -56,7 +58,7 @@ def described(precision, said):
         details = map(tf.config.experimental.get_device_details, gpus)
         names = ", ".join(sorted({found.get("device_name", "GPU") for found in details}))
         return f"devices  {len(gpus)} x {names}, {precision}"
-    line = f"devices  CPU ({len(os.sched_getaffinity(0))} cores), {precision}"
+    line = f"devices  CPU ({host.cores()} cores), {precision}"
     signs = _signs_of_gpus()
     if not signs:
         return line
