@@ -103,9 +103,8 @@ def _train(model, dataset, seed):
     seconds = time.perf_counter() - started
     test = input_pipeline.evaluation_batches(dataset, "test", 128)
     test = test.map(lambda batch: (batch["images"], batch["labels"]))
-    return {"top1": model.evaluate(test, verbose=0, return_dict=True)["accuracy"]} | {
-        "seconds": seconds
-    }
+    accuracy = model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+    return {"top1": accuracy, "seconds": seconds}
 
 
 if __name__ == "__main__":

@@ -82,10 +82,7 @@ def main():
             trained_on=run["flags"]["dataset"],
         )
 
-    with (
-        program.blaming("data_dir", damage.DamagedFileError),
-        damage.naming_files(dataset),
-    ):
+    with program.blaming("data_dir", damage.DamagedFileError), damage.naming_files(dataset):
         batches = input_pipeline.evaluation_batches(dataset, "test", FLAGS.images)
         images = next(iter(batches))["images"]
     reason = _reason_against(path, model, dataset, images)

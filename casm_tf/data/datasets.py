@@ -88,13 +88,7 @@ class Dataset:
 
 
 def open_dataset(
-    name,
-    data_dir=None,
-    image_dir=None,
-    boxes=None,
-    masks=None,
-    image_size=None,
-    unlabelled_as=None,
+    name, data_dir=None, image_dir=None, boxes=None, masks=None, image_size=None, unlabelled_as=None
 ):
     """The data set of a name, made or downloaded first if it is not there.
 

@@ -49,12 +49,7 @@ def wide(image_size, num_classes):
 
 def _convolution(x, filters, size, strides=1):
     x = layers.Conv2D(
-        filters,
-        size,
-        strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
+        filters, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal"
     )(x)
     return layers.ReLU()(BatchNormalization()(x))
 
