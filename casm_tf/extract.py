@@ -163,7 +163,7 @@ def _extract(model, chosen, made_by):
     ):
 
         def read(batch):
-            return [pool.submit(_read, model, path) for path, _ in batch]
+            return [pool.submit(model.read, path) for path, _ in batch]
 
         def report(writing):
             nonlocal failed
@@ -179,10 +179,11 @@ def _extract(model, chosen, made_by):
 
         reading, writing = read(batches[0]), []
         for number, batch in enumerate(batches):
-            seen = [future.result() for future in reading]
+            concurrent.futures.wait(reading)
+            seen = reading
             reading = read(batches[number + 1]) if number + 1 < len(batches) else []
             try:
-                found = iter(model.look([one for one in seen if not isinstance(one, ValueError)]))
+                found = iter(model.look([one.result() for one in seen if not one.exception()]))
             except client.ServerError as error:
                 report(writing)
                 start = number * FLAGS.batch_size
@@ -190,30 +191,15 @@ def _extract(model, chosen, made_by):
                 raise program.UserError(f"--model: {error}; not made: {rest}") from error
             report(writing)
             writing = [
-                (
-                    pair,
-                    pool.submit(
-                        _made, pair, one if isinstance(one, ValueError) else next(found), made_by
-                    ),
-                )
+                (pair, one if one.exception() else pool.submit(_made, pair, next(found), made_by))
                 for pair, one in zip(batch, seen, strict=True)
             ]
         report(writing)
     return failed
 
 
-def _read(model, path):
-    """What the model sees of a picture, or the ValueError that tells why it cannot be read."""
-    try:
-        return model.read(path)
-    except ValueError as error:
-        return error
-
-
 def _made(pair, found, made_by):
-    """Write a picture's files; what is printed of them. `found` is a mask or `_read`'s error."""
-    if isinstance(found, ValueError):
-        raise found
+    """Write a picture's files, of the mask that was found; what is printed of them."""
     path, target = pair
     return {
         "file": str(path),

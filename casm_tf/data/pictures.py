@@ -124,7 +124,7 @@ def open_rgb(path, at_least=None):
 
 def whole_size(path, image):
     """(width, height) of a file that `open_rgb` gave, maybe smaller, as an image."""
-    with Image.open(path) as file:
+    with _opened(path) as file:
         if file.format not in _JPEG:
             return image.size
         is_turned = file.getexif().get(Base.Orientation, 1) in _TURNED

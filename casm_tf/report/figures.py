@@ -188,17 +188,12 @@ def _mosaic(tiles, gap, below):
 
 def _draw_boxes(axes, boxes, predicted_box, corner, scale, shape):
     """The ground-truth boxes and the predicted one, if any, on the tile at `corner`."""
-    for box in np.reshape(boxes, (-1, 4)):
-        axes.add_patch(_rectangle(box, corner, scale, shape, _GROUND_TRUTH))
+    drawn = [(box, _GROUND_TRUTH) for box in np.reshape(boxes, (-1, 4))]
     if predicted_box is not None:
-        axes.add_patch(_rectangle(predicted_box, corner, scale, shape, _PREDICTED))
-
-
-def _rectangle(box, corner, scale, shape, style):
-    """A box, cut off at the image's border, on the tile whose upper left corner is given."""
-    height, width = shape
-    start, end = corner + scale * np.clip(np.reshape(box, (2, 2)), 0, [width, height])
-    return Rectangle(start, *(end - start), fill=False, **style)
+        drawn.append((predicted_box, _PREDICTED))
+    for box, style in drawn:  # cut off at the image's border
+        start, end = corner + scale * np.clip(np.reshape(box, (2, 2)), 0, shape[::-1])
+        axes.add_patch(Rectangle(start, *(end - start), fill=False, **style))
 
 
 def _checked(images, masks):
