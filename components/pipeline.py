@@ -145,7 +145,7 @@ def _run(component, parameters, artefacts, done):
     of_inputs = {flag: artefact.digest for flag, artefact in inputs.items()}
     key = hashlib.sha256(json.dumps([context, of_inputs], sort_keys=True).encode()).hexdigest()
 
-    def say_waiting():
+    def say_waiting(_):
         print(f"{component.name}: another pipeline is at it; waiting", flush=True)
 
     with artefacts.alone(component.name, key, say_waiting):

@@ -5,7 +5,6 @@ Two pipelines may use one root at once: the one that comes second to an executio
 first and then finds it done. SQLite and flock do that; a killed process holds neither.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -88,17 +87,9 @@ class Store:
         except sqlite3.Error as error:
             raise ValueError(f"{self.root / _DATABASE}: {error}") from error
 
-    @contextlib.contextmanager
-    def alone(self, component, key, waiting=lambda: None):
-        """Hold the right to execute a component for a key; `waiting` is called before a wait."""
-        path = self.root / ".locks" / f"{component}.{key}"
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(files.locked(path, waits=False))
-            except BlockingIOError:
-                waiting()
-                stack.enter_context(files.locked(path))
-            yield
+    def alone(self, component, key, waiting):
+        """A context: the right to execute a component for a key; `waiting` is of `files.locked`."""
+        return files.locked(self.root / ".locks" / f"{component}.{key}", waiting)
 
     def complete(self, component, key):
         """The newest complete execution for a key whose artefacts are still there, or None."""

@@ -19,7 +19,6 @@ _COPIES = 25  # of an image, for `smooth_gradient`
 # gradient for the image counts as one more: each convolution's for its input has as many
 # multiplications as the convolution, and none is taken for weights. CASM's decoder comes on top.
 FORWARD_PASSES = {
-    "casm": 1,
     "full_image": 0,
     "centre_box": 0,
     # And a gradient that ends at the last map, of no weight.

@@ -210,20 +210,21 @@ def stamp(path):
 
 
 @contextlib.contextmanager
-def locked(path, waits=True):
+def locked(path, waiting=lambda holder: None):
     """Hold the lock file `path`, which is made and stays, alone; it ends with the process too.
 
-    Its text says which process has it. Where `waits` is False and another one has it, raises
-    BlockingIOError with that text.
+    Its text says which process has it. Where another one has it, `waiting` is called with that text
+    before the wait; what it raises is raised.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
-        except BlockingIOError as error:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             file.seek(0)
-            raise BlockingIOError(f"in use by {file.read().strip()}") from error
+            waiting(file.read().strip())
+            fcntl.flock(file, fcntl.LOCK_EX)
         with naming(path):
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n")

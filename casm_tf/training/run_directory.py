@@ -4,7 +4,6 @@ It also says what the run was trained on: labels, normalisation and which data
 (`Dataset.description`). What is made of a run takes them from there.
 """
 
-import contextlib
 import json
 import pathlib
 import platform
@@ -70,18 +69,16 @@ def check_same_data(directory, description):
             )
 
 
-@contextlib.contextmanager
 def claimed(directory):
-    """Keep other processes from training in the directory.
+    """A context that keeps other processes from training in the directory.
 
     Raises BlockingIOError where another one does, naming it.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(files.locked(pathlib.Path(directory) / "lock", waits=False))
-        except BlockingIOError as error:
-            raise BlockingIOError(f"{directory} is {error}; two runs cannot share it") from error
-        yield
+
+    def refuse(holder):
+        raise BlockingIOError(f"{directory} is in use by {holder}; two runs cannot share it")
+
+    return files.locked(pathlib.Path(directory) / "lock", refuse)
 
 
 def describe(directory, settings, description):
