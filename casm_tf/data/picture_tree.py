@@ -58,7 +58,7 @@ def unlabelled(root):
         splits = {_SPLITS[folder]: names for folder, names in given.items()}
     else:
         # In an order that has nothing to do with what they show, and is the same everywhere.
-        names = sorted(found, key=lambda name: hashlib.md5(name.encode()).hexdigest())
+        names = sorted(found, key=_hash)
         tenth = max(1, len(names) // 10)
         splits = {
             "train": names[2 * tenth :],
@@ -119,10 +119,7 @@ def _in_three(found):
     A tenth of the hashes is for validation and the next for testing. Where the class has three
     pictures or more each split has one at least: the first of them all, and the one behind.
     """
-    tenths = {
-        name: int(hashlib.md5(annotations.normal(name).encode()).hexdigest()[:8], 16) / 2**32 * 10
-        for name in found
-    }
+    tenths = {name: int(_hash(name)[:8], 16) / 2**32 * 10 for name in found}
     names = sorted(found, key=tenths.get)
     ends = [sum(tenth < end for tenth in tenths.values()) for end in (1, 2)]
     if len(names) < 3:
@@ -150,13 +147,17 @@ def passed_over(root, splits, has_boxes=False):
     )
 
 
+def _hash(name):
+    return hashlib.md5(annotations.normal(name).encode()).hexdigest()
+
+
 def _classes(root, directory, folders):
     """{class: its pictures}, sorted."""
     if not folders:
         what = "pictures" if _directly(root, directory) else "none"
         raise ValueError(f"{directory}: expected a folder for each class; found {what}")
     classes = {}
-    for folder in folders:
+    for folder in sorted(folders, key=annotations.normal):
         found = _directly(root, directory / folder)
         if not found:
             paths = [x for x in (directory / folder).iterdir() if not files.is_hidden(x.name)]
@@ -164,7 +165,10 @@ def _classes(root, directory, folders):
             raise ValueError(
                 f"{directory / folder}: a class folder without pictures; expected {_KINDS}{there}"
             )
-        classes[annotations.normal(folder)] = found
+        label = annotations.normal(folder)
+        if label in classes:
+            raise ValueError(f"{directory / label}: two folders of this name, in NFC and in NFD")
+        classes[label] = found
     return classes
 
 
@@ -183,7 +187,7 @@ def _pictures(root, entries):
             for _, entry in entries
             if pictures.is_named_so(pathlib.PurePath(entry.name))
             and not files.is_hidden(entry.name)
-            and not files.is_folder(entry)
+            and files.is_file(entry)
         )
     )
 
