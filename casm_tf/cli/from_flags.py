@@ -20,9 +20,9 @@ from casm_tf.training.pretraining import Pretraining
 FLAGS = flags.FLAGS
 # What may change between two calls for one run.
 _CHANGEABLE = {"run_dir", "strategy", "checkpoint_every", "validate_every"}
-# Where the data lie may change as well: which they are is looked at, and boxes and masks are for
-# scoring only.
-_CHANGEABLE |= {"data_dir", "image_dir", "boxes", "masks"}
+# Where the data and the list of classes lie may change as well: which they are is looked at, and
+# boxes and masks are for scoring only.
+_CHANGEABLE |= {"data_dir", "image_dir", "classes", "boxes", "masks"}
 _HEAD_STEPS = 300  # at most, of a new head on a trained network
 
 

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 
 from casm_tf import networks, pretrained
 from casm_tf.data import crops, fields
-from casm_tf.data.datasets import Dataset, of_classes, open_dataset
+from casm_tf.data.datasets import Dataset, of_classes, of_labels, open_dataset
 
 __all__ = [
     "Dataset",
@@ -16,6 +16,7 @@ __all__ = [
     "names_of_batch",
     "of_all_classes",
     "of_classes",
+    "of_labels",
     "open_dataset",
     "training_batches",
 ]
