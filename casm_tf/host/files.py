@@ -88,13 +88,19 @@ def read_text(path):
         raise ValueError(f"{path}: expected text in UTF-8; {error}") from error
 
 
-def read_json(path):
-    """What is in a JSON file; raises as `read_text`, ValueError for what is no JSON too."""
+def read_json(path, part=None):
+    """What is in a JSON file, with an object of the name `part` where one is given.
+
+    Raises as `read_text`, ValueError for what is no such JSON too.
+    """
     text = read_text(path)
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON; {error}") from error
+    if part and not (isinstance(found, dict) and isinstance(found.get(part), dict)):
+        raise ValueError(f'{path}: expected JSON with "{part}": {{...}}')
+    return found
 
 
 def sync(path):
