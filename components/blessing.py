@@ -8,8 +8,11 @@ _LOWER_IS_BETTER = ("LE",)
 
 
 def metrics_of(directory):
-    """CASM's row of the evaluation.json in a directory. Raises OSError where there is none."""
-    return files.read_json(pathlib.Path(directory) / "evaluation.json")["casm"]
+    """CASM's row of the evaluation.json in a directory.
+
+    Raises OSError where there is none and ValueError where it is no such file.
+    """
+    return files.read_json(pathlib.Path(directory) / "evaluation.json", "casm")["casm"]
 
 
 def reasons_against(metrics, limits, baseline=None, margin=0.0):

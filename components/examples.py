@@ -24,11 +24,11 @@ def write(directory, settings, images, digest):
 def read(directory):
     """What was written, with the data's own folder in place of None.
 
-    Raises OSError where there is none and ValueError where it is no JSON.
+    Raises OSError where there is none and ValueError where it is no such file.
     """
     directory = pathlib.Path(directory)
-    description = files.read_json(directory / _FILE)
-    if description["settings"]["data_dir"] is None:
+    description = files.read_json(directory / _FILE, "settings")
+    if description["settings"].get("data_dir") is None:
         description["settings"]["data_dir"] = str(directory / DATA)
     return description
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from components import blessing
+from components import blessing, examples
 
 LIMITS = {"LE": 0.1, "F1": 0.8, "top1": None}
 GOOD = {"LE": 0.1, "F1": 0.8, "top1": 0.5}
@@ -34,6 +34,14 @@ def test_reasons_against(changes, baseline, margin, reasons):
 
 def test_what_was_not_measured_is_not_blessed():
     assert blessing.reasons_against({"LE": 0.1}, LIMITS) == ["F1 was not measured"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"casm": null, "settings": 3}'])
+def test_what_is_no_evaluation_and_no_examples_is_refused_by_name(text, tmp_path):
+    for name, read in {"evaluation": blessing.metrics_of, "examples": examples.read}.items():
+        (tmp_path / f"{name}.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"{name}\.json: expected JSON with "):
+            read(tmp_path)
 
 
 def test_one_file_tells(tmp_path):

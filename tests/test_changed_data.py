@@ -8,7 +8,7 @@ import pytest
 from trees import picture, write, write_tree
 
 from casm_tf import networks
-from casm_tf.data import datasets
+from casm_tf.data import datasets, input_pipeline
 from casm_tf.training import run_directory
 
 SMALL = (
@@ -116,9 +116,10 @@ def test_the_same_pictures_elsewhere_are_the_runs_own(root, tmp_path):
     (root / "tree").rename(root / "moved")
     for path in (root / "moved").rglob("*.JPEG"):
         path.touch()
+    (root / "both.txt").write_text("dog\ncat\n")
     # With boxes that were drawn after the training.
     (root / "boxes.csv").write_text("image,x0,y0,x1,y1\nval/cat/cat_val_0.JPEG,4,4,30,30\n")
-    done = train(root, "--boxes=boxes.csv", tree="moved")
+    done = train(root, "--boxes=boxes.csv", "--classes=both.txt", tree="moved")
     assert done.returncode == 0 and "all 1 steps are done" in done.stdout, done.stderr
     flags = json.loads((root / "run" / "run.json").read_text())["flags"]
     assert flags["image_dir"] == str(root / "moved") and flags["data_dir"] == str(root / "data")
@@ -132,6 +133,32 @@ def test_the_same_pictures_elsewhere_are_the_runs_own(root, tmp_path):
     assert results["split"] == "validation" and "scoring validation" in done.stderr
     assert "6 images of the split validation; its data have no test to be scored\n" in done.stdout
     assert "split validation" in (root / "run" / "report.html").read_text()
+
+
+def test_a_run_on_some_classes_needs_no_list_of_them(tmp_path):
+    write_tree(tmp_path / "tree", classes=("cat", "dog", "lion"), count=1)
+    settings = {"dataset": "image_folder", "image_dir": tmp_path / "tree", "image_size": 32}
+    settings |= {"data_dir": tmp_path / "data", "classes": "gone.txt", "classifier": "small_resnet"}
+    settings = {
+        name: str(value) if name.endswith("dir") else value for name, value in settings.items()
+    }
+    whole = input_pipeline.of_all_classes(settings)
+    chosen = datasets.of_labels(whole, ["dog", "lion"])
+    run_directory.describe(tmp_path / "run", settings, chosen.description())
+    found = run_directory.dataset_of(tmp_path / "run")
+    assert (found.labels, found.classes) == (("dog", "lion"), (1, 2))
+
+
+@pytest.mark.parametrize(
+    "change", [{"flags": None}, {"data": "x"}, {"mean": None}, {"versions": []}]
+)
+def test_what_is_no_description_of_a_run_is_refused(change, tmp_path):
+    whole = {"flags": {}, "labels": [], "mean": [], "std": [], "data": {}, "versions": {}}
+    (tmp_path / "run.json").write_text(json.dumps(whole))
+    assert run_directory.read(tmp_path) == whole
+    (tmp_path / "run.json").write_text(json.dumps(whole | change))
+    with pytest.raises(ValueError, match=r"run\.json does not say what data"):
+        run_directory.read(tmp_path)
 
 
 def test_a_push_has_the_labels_and_the_normalisation_of_the_training(root, tmp_path):

@@ -1,7 +1,9 @@
 """What a prepared data set was made of: other pictures, boxes or masks make another one."""
 
+import itertools
 import os
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -135,3 +137,21 @@ def test_a_file_that_goes_before_it_is_read_is_refused_by_name(tmp_path):
     gone.unlink()
     with pytest.raises(ValueError, match=f"{gone} was changed in the meantime"):
         image_folder.prepared(config, tmp_path / "data")
+
+
+def test_a_copy_whose_names_are_in_other_code_points_is_the_same(tmp_path):
+    found = []
+    for form in ("NFC", "NFD"):  # Linux's and macOS's; their orders differ
+        root = tmp_path / form
+        for number, name in enumerate(("\u00e9", "f", "z", "\uac15")):
+            for split, label in itertools.product(("train", "val"), ("\u00e9", "f")):
+                path = f"{split}/{label}/{name}.png"
+                write(root / unicodedata.normalize(form, path), picture(number))
+        builder = image_folder.prepared(image_folder.config(root), tmp_path / "data")
+        (root / "train").rename(root / "one")
+        (root / "val").rename(root / "two")
+        names = image_folder.config(root, unlabelled_as=("a", "b")).pictures
+        splits = [{unicodedata.normalize("NFC", x) for x in some} for some in names.values()]
+        sums = [builder.info.metadata[f"{split}_sha256"] for split in ("train", "validation")]
+        found.append((builder.builder_config.labels, sums, splits))
+    assert found[0] == found[1]

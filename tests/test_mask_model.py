@@ -249,7 +249,12 @@ def test_a_run_gives_what_its_exported_model_gives(tmp_path):
     network.save(tmp_path / "model.keras")
     mean, std = networks.normalisation("efficientnet_lite0")
     # The data set is not there any more.
-    run = {"flags": {"dataset": "image_folder"}, "labels": exports.LABELS, "data": {}}
+    run = {
+        "flags": {"dataset": "image_folder"},
+        "labels": exports.LABELS,
+        "data": {},
+        "versions": {},
+    }
     run |= {"mean": mean, "std": std}
     with pytest.raises(ValueError, match=r"with its run\.json and model\.keras"):
         MaskModel.load(tmp_path)

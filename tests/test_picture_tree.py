@@ -1,6 +1,8 @@
 """Which pictures a tree has, and of which class and split: without looking into a file."""
 
+import os
 import re
+import unicodedata
 
 import pytest
 
@@ -151,3 +153,27 @@ def test_two_pictures_of_one_name_are_both_named_where_boxes_are_joined(tmp_path
     table.write_text("image,x0,y0,x1,y1\nval/cat/0.png,0,0,9,9\n")
     with pytest.raises(ValueError, match=r"val/cat/0 fits val/cat/0\.jpg and val/cat/0\.png"):
         image_folder.config(tmp_path, boxes=table)
+
+
+def test_two_classes_of_one_name_in_other_code_points_are_refused(tmp_path):
+    for form in ("NFC", "NFD"):
+        flat(tmp_path, [unicodedata.normalize(form, "caf\u00e9"), "b"], 3)
+    with pytest.raises(ValueError, match="two folders of this name, in NFC and in NFD"):
+        picture_tree.labelled(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    flat(tmp_path, ["a", "b"], 3)
+    os.mkfifo(tmp_path / "a" / "pipe.jpg")
+    (tmp_path / "b" / "linked.jpg").symlink_to(tmp_path / "a" / "pipe.jpg")
+    (tmp_path / "b" / "broken.jpg").symlink_to(tmp_path / "none")
+    expected = {f"{label}/{number:04}.jpg" for label in "ab" for number in range(3)}
+    expected.add("b/broken.jpg")
+    found = image_folder.config(tmp_path, unlabelled_as=("a", "b")).pictures
+    assert set(split_of(tmp_path)) == {x for names in found.values() for x in names} == expected
+
+
+def test_a_tree_is_a_folder(tmp_path):
+    touch(tmp_path, "a.jpg")
+    with pytest.raises(ValueError, match=r"a\.jpg: expected a folder"):
+        image_folder.config(tmp_path / "a.jpg")

@@ -147,7 +147,7 @@ MISTAKES = {
     "a missing folder": ("--dataset=image_folder --image_dir=a", "--image_dir: there is no a"),
     "a file for a folder": (
         "--dataset=image_folder --image_dir=/dev/null",
-        "--image_dir: [Errno 20] Not a directory: '/dev/null'",
+        "--image_dir: /dev/null: expected a folder",
     ),
     "too many classes": ("--classes=5-10", "--classes: expected two or more of 10 classes"),
     "a missing list of classes": ("--classes=a", "--classes: "),

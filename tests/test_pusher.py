@@ -17,7 +17,7 @@ def run_dir(tiny_data_dir, tmp_path):
     # Neither the data set nor its folder is looked at.
     settings = {"dataset": "digit_scenes/tiny", "data_dir": "nowhere"}
     data = datasets.open_dataset("digit_scenes/tiny", str(tiny_data_dir)).description()
-    (directory / "run.json").write_text(json.dumps({"flags": settings, **data}))
+    (directory / "run.json").write_text(json.dumps({"flags": settings, "versions": {}, **data}))
     (directory / "evaluation.json").write_text('{"protocol": "squash", "casm": {"LE": 0.5}}')
     exports.tiny_model(classes=10).save(directory / "model.keras")
     return directory

@@ -20,7 +20,7 @@ FLAGS = flags.FLAGS
 # What may change between two calls for one run. The data may lie elsewhere: `check_same_data` looks
 # whether they are the same, without boxes and masks, which are for scoring only.
 _CHANGEABLE = {"run_dir", "strategy", "checkpoint_every", "validate_every"}
-_CHANGEABLE |= {"data_dir", "image_dir", "boxes", "masks"}
+_CHANGEABLE |= {"data_dir", "image_dir", "classes", "boxes", "masks"}
 _HEAD_STEPS = 300  # at most, of a new head on a trained network
 
 

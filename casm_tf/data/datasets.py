@@ -157,8 +157,14 @@ def of_classes(dataset, classes):
         chosen = [number for number, name in enumerate(dataset.labels) if name in names]
     if len(chosen) < 2 or chosen[-1] >= len(dataset.labels):
         raise ValueError(f"expected two or more of {len(dataset.labels)} classes; found {classes}")
+    return of_labels(dataset, [dataset.labels[number] for number in chosen])
+
+
+def of_labels(dataset, labels):
+    """The data set with those of its classes alone that have these names; see `of_classes`."""
+    chosen = tuple(number for number, name in enumerate(dataset.labels) if name in labels)
     labels = tuple(dataset.labels[number] for number in chosen)
-    return dataclasses.replace(dataset, labels=labels, classes=tuple(chosen))
+    return dataclasses.replace(dataset, labels=labels, classes=chosen)
 
 
 def _check_data_dir(data_dir):

@@ -68,6 +68,8 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
         if not pathlib.Path(path).exists():
             raise ValueError(f"there is no {path}")
     root = pathlib.Path(image_dir).resolve()
+    if not root.is_dir():
+        raise ValueError(f"{image_dir}: expected a folder")
     if unlabelled_as is None:
         labels, names = picture_tree.labelled(root)
     else:
@@ -176,7 +178,8 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split):
         tree = self.builder_config
-        names = list(tree.pictures[split])
+        # In one order in whichever code points the names are: the sum is of it.
+        names = sorted(tree.pictures[split], key=annotations.normal)
         digest = hashlib.sha256()
         # Pillow and TensorFlow let go of the interpreter's lock while they decode.
         pool = concurrent.futures.ThreadPoolExecutor()

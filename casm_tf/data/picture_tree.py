@@ -152,13 +152,17 @@ def passed_over(root, splits, has_boxes=False):
     return others, elsewhere
 
 
+def _hash(name):
+    return hashlib.md5(annotations.normal(name).encode()).hexdigest()
+
+
 def _classes(root, directory, folders):
     """{class: its pictures}, sorted."""
     if not folders:
         what = "pictures" if _directly(root, directory) else "none"
         raise ValueError(f"{directory}: expected a folder for each class; found {what}")
     classes = {}
-    for folder in folders:
+    for folder in sorted(folders, key=annotations.normal):
         found = _directly(root, directory / folder)
         if not found:
             paths = [x for x in (directory / folder).iterdir() if not files.is_hidden(x.name)]
@@ -166,7 +170,10 @@ def _classes(root, directory, folders):
             raise ValueError(
                 f"{directory / folder}: a class folder without pictures; expected {_KINDS}{there}"
             )
-        classes[annotations.normal(folder)] = found
+        label = annotations.normal(folder)
+        if label in classes:
+            raise ValueError(f"{directory / label}: two folders of this name, in NFC and in NFD")
+        classes[label] = found
     return classes
 
 
@@ -185,7 +192,7 @@ def _pictures(root, entries):
             for _, entry in entries
             if pictures.is_named_so(pathlib.PurePath(entry.name))
             and not files.is_hidden(entry.name)
-            and not files.is_folder(entry)
+            and files.is_file(entry)
         )
     )
 

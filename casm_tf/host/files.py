@@ -10,6 +10,7 @@ import pathlib
 import platform
 import re
 import shutil
+import stat
 import tempfile
 
 _UNFINISHED = ".unfinished."
@@ -87,13 +88,19 @@ def read_text(path):
         raise ValueError(f"{path}: expected text in UTF-8; {error}") from error
 
 
-def read_json(path):
-    """What is in a JSON file; raises as `read_text`, ValueError for what is no JSON too."""
+def read_json(path, part=None):
+    """What is in a JSON file, with an object of the name `part` where one is given.
+
+    Raises as `read_text`, ValueError for what is no such JSON too.
+    """
     text = read_text(path)
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON; {error}") from error
+    if part and not (isinstance(found, dict) and isinstance(found.get(part), dict)):
+        raise ValueError(f'{path}: expected JSON with "{part}": {{...}}')
+    return found
 
 
 def sync(path):
@@ -187,8 +194,7 @@ def below(folder):
             if is_folder(entry):
                 # Links come last, as what they lead to may have a path of its own.
                 waiting.insert(0 if entry.is_symlink() else len(waiting), (path, entry))
-            # A pipe would be waited for; of a broken link it is to be said that it is broken.
-            elif entry.is_symlink() or entry.is_file():
+            elif is_file(entry):
                 yield path, entry
 
 
@@ -198,6 +204,17 @@ def is_folder(entry):
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
+
+
+def is_file(entry):
+    """Whether an os.DirEntry is a file or a broken link, of which it is to be told.
+
+    It is not where it is a folder, or a pipe or the like, which would be waited for.
+    """
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        return True
 
 
 def stamp(path):

@@ -16,6 +16,7 @@ from casm_tf import objectives
 from casm_tf.data import datasets, input_pipeline
 from casm_tf.host import files
 
+_FORM = {"flags": {}, "labels": [], "mean": [], "std": [], "data": {}, "versions": {}}
 # The classifier before the alternation, f^(0).
 FIRST_CLASSIFIER = "classifier.weights.h5"
 
@@ -108,7 +109,9 @@ def read(directory):
     if not path.exists():
         raise FileNotFoundError(f"there is no run in {directory}")
     found = files.read_json(path)
-    if not isinstance(found, dict) or not {"flags", "labels", "mean", "std", "data"} <= set(found):
+    if not isinstance(found, dict) or any(
+        not isinstance(found.get(name), type(part)) for name, part in _FORM.items()
+    ):
         raise ValueError(
             f"{path} does not say what data the run was trained on; older runs are not read"
         )
@@ -118,13 +121,12 @@ def read(directory):
 def dataset_of(directory, data_dir=None):
     """A run's data set, in the run's data_dir or in another one.
 
-    Raises what `of_all_classes` and `of_classes` raise, and ValueError where it is not what the run
-    was trained on.
+    Raises what `of_all_classes` raises, and ValueError where it is not what the run was trained on.
     """
-    settings = read(directory)["flags"]
-    dataset = input_pipeline.of_all_classes(settings, data_dir)
-    if settings.get("classes"):
-        dataset = datasets.of_classes(dataset, settings["classes"])
+    run = read(directory)
+    dataset = input_pipeline.of_all_classes(run["flags"], data_dir)
+    if run["flags"].get("classes"):  # their list may have been moved or edited since
+        dataset = datasets.of_labels(dataset, run["labels"])
     check_same_data(directory, dataset.description())
     return dataset
 
