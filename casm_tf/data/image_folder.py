@@ -1,6 +1,7 @@
 """image_folder: your own pictures, in a folder for each class or in none, as a TFDS data set."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -272,9 +273,7 @@ def _read_journal(path):
     good = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
-            try:
+            with contextlib.suppress(ValueError):  # the last line, cut off
                 name, size = json.loads(line)
-            except ValueError:  # the last line, cut off
-                continue
-            good[name] = size
+                good[name] = size
     return good

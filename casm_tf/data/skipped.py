@@ -36,13 +36,13 @@ class Skipped:
         Raises ValueError where too much is bad, or for `empty`, a split without a good picture.
         """
         self.path.unlink(missing_ok=True)
-        kinds = [(said, lines) for said, lines in self._kinds() if lines]
+        root, total = self.tree.image_dir, sum(map(len, self.tree.pictures.values()))
+        kinds = [(said, lines) for said, lines in self._kinds(total) if lines]
         if not kinds:
             return ""
         with files.replacing(self.path) as unfinished:
             text = "".join(f"{files.printable(line)}\n" for _, lines in kinds for line in lines)
             unfinished.write_text(text, encoding="utf-8")
-        root, total = self.tree.image_dir, self._total()
         if empty or len(self.bad) > _LARGEST_BAD_SHARE * total:
             found = f"{len(self.bad)} of {total} pictures in {root} cannot be read, more than 1%"
             if empty:
@@ -51,13 +51,10 @@ class Skipped:
             raise ValueError(f"{found}: {self.path} lists them; the first: {kinds[0][1][0]}")
         return f"{'; '.join(said for said, _ in kinds)}: {self.path} lists them"
 
-    def _total(self):
-        return sum(map(len, self.tree.pictures.values()))
-
-    def _kinds(self):
+    def _kinds(self, total):
         """Of each kind of what is left out a part of a sentence, and lines of the list."""
         lines = [f"{name}: {reason}" for name, reason in sorted(self.bad.items())]
-        yield f"{len(lines)} of {self._total()} pictures cannot be read", lines
+        yield f"{len(lines)} of {total} pictures cannot be read", lines
         left_out = {name: annotations.clipped(x)[1] for name, x in sorted(self.boxes.items())}
         boxes = [box for some in self.boxes.values() for box in some]
         found = f"{sum(left_out.values())} of {len(boxes)} boxes have no area"

@@ -17,7 +17,7 @@ _COPIES = 25  # of an image, for `smooth_gradient`
 
 # What a mask takes of the classifier, its class included, in forward passes of one image. The
 # gradient for the image counts as one more: each convolution's for its input has as many
-# multiplications as the convolution, and none is taken for weights. CASM's decoder comes on top.
+# multiplications as the convolution, and none is taken for weights.
 FORWARD_PASSES = {
     "full_image": 0,
     "centre_box": 0,
