@@ -106,6 +106,7 @@ def open_dataset(
     if name == registered.IMAGE_FOLDER:
         if image_dir is None:
             raise ValueError("image_folder needs an image_dir")
+        files.check_outside(data_dir or tfds.core.constants.DATA_DIR, image_dir)
         tree = image_folder.config(image_dir, boxes, masks, unlabelled_as)
         builder, xml = image_folder.prepared(tree, data_dir), None
     else:

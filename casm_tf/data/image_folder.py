@@ -85,8 +85,10 @@ def config(image_dir, boxes=None, masks=None, unlabelled_as=None):
     for split, of_split in names.items():
         for name, stamp in of_split.items():
             source.update(f"{split}/{annotations.normal(name)} {stamp}\n".encode())
+    # A part of it, as names may be no longer than 255 bytes.
+    name = root.name.encode(errors="replace")[:200].decode(errors="ignore")
     return ImageFolderConfig(
-        name=f"{root.name}_{source.hexdigest()[:12]}",
+        name=f"{name}_{source.hexdigest()[:12]}",
         image_dir=root,
         labels=labels,
         is_labelled=unlabelled_as is None,

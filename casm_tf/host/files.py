@@ -164,6 +164,14 @@ def check_writable(path):
         pass
 
 
+def check_outside(path, folder):
+    """Raise ValueError where what is written at `path` would lie in a folder that is read."""
+    if pathlib.Path(path).resolve().is_relative_to(pathlib.Path(folder).resolve()):
+        raise ValueError(
+            f"{path} lies in {folder}, whose pictures are all read; take another place"
+        )
+
+
 def absolute(path):
     """The path as text that holds in any folder, where it is there; else what was given."""
     return str(pathlib.Path(path).absolute()) if path and pathlib.Path(path).exists() else path
