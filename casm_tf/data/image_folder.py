@@ -134,6 +134,9 @@ def prepared(tree, data_dir=None):
             builder.download_and_prepare()
             _journal(builder).unlink(missing_ok=True)
         skipped.say(builder.left_out)
+    # TFDS does without; what a run was trained on is told by it.
+    if not {_sum_of(split) for split in tree.pictures} <= set(builder.info.metadata or {}):
+        raise ValueError(f"{directory}/metadata.json is damaged: {damage.REMEDY}")
     return builder
 
 
@@ -146,6 +149,11 @@ def _journal(builder):
     """The file that lists the pictures that a preparation under way has found good."""
     # data_dir is another one while it is written; both have one parent.
     return pathlib.Path(builder.data_dir).parent / "unfinished.good"
+
+
+def _sum_of(split):
+    """What the SHA-256 of a split's pictures is called in metadata.json."""
+    return f"{split}_sha256"
 
 
 class ImageFolder(tfds.core.GeneratorBasedBuilder):
@@ -202,7 +210,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
                     if size is not None:
                         journal.write(json.dumps([name, size]) + "\n")
                 journal.flush()
-        self.info.metadata[f"{split}_sha256"] = digest.hexdigest()
+        self.info.metadata[_sum_of(split)] = digest.hexdigest()
         self._splits_left -= 1
         is_empty = all(name in self._skipped.bad for name in names)
         if is_empty or not self._splits_left:  # of an empty one TFDS would raise an AssertionError
