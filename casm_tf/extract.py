@@ -238,6 +238,6 @@ if __name__ == "__main__":
     try:
         program.run(main, takes_arguments=True, servers=("model",))
     except SystemExit as end:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it was closed
+            stream.flush()
         os._exit(end.code or 0)  # TensorFlow takes up to a second to take itself apart

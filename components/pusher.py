@@ -69,6 +69,12 @@ def main():
                     return 1
     with program.blaming("serving_dir"):
         files.check_writable(directory)
+    link = pathlib.Path(FLAGS.pushed_model) if FLAGS.pushed_model else None
+    if link:
+        with program.blaming("pushed_model"):
+            if link.exists() and not link.is_symlink():
+                raise ValueError(f"{link} is there, and no link")
+            files.check_writable(link.parent)
 
     if FLAGS.model:
         exported = pathlib.Path(FLAGS.model) / _NAME / "1"
@@ -78,8 +84,7 @@ def main():
         path = _export(pathlib.Path(FLAGS.run_dir), directory)
     with program.blaming("serving_dir", OSError):
         server_config.write(FLAGS.serving_dir, _NAME)
-    if FLAGS.pushed_model:
-        link = pathlib.Path(FLAGS.pushed_model)
+    if link:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(path.absolute(), target_is_directory=True)

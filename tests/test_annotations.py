@@ -45,6 +45,10 @@ def test_xml_gives_the_class_own_boxes_or_all_where_it_names_none(tmp_path):
     path.write_text(one.replace("</annotation>", "") + other.replace("<annotation>", ""))
     assert annotations.read_xml(path, "cat", (60, 40)).tolist() == [[0, 0, 0.5, 1]]
     assert annotations.read_xml(path, "bird", (60, 40)).shape == (2, 4)
+    # Indented by an editor, and written by macOS.
+    text = path.read_text().replace(">cat<", ">\n  cafe\u0301\n<")
+    path.write_text(text)
+    assert annotations.read_xml(path, "caf\u00e9", (60, 40)).tolist() == [[0, 0, 0.5, 1]]
 
 
 KOREAN = xml([(0, 0, 30, 40)], name="고양이")

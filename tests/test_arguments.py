@@ -2,6 +2,7 @@
 
 import pytest
 from programs import ROOT, SMALL, assert_refused, call
+from trees import write_tree
 
 from casm_tf.cli import flagfiles
 from casm_tf.data import datasets
@@ -134,3 +135,14 @@ def test_a_list_of_classes_is_in_utf_8(data, expected, tiny_data_dir, tmp_path):
     where = (f"--data_dir={tiny_data_dir}", f"--classes={path}", "--batch_size=1000")
     done = call("casm_tf.train", *SMALL, *where, f"--run_dir={tmp_path / 'run'}")
     assert_refused(done, expected.format(path))
+
+
+def test_what_is_written_does_not_lie_among_the_pictures(tmp_path):
+    write_tree(tmp_path / "tree", count=1)
+    for flag in ("run_dir", "data_dir"):
+        where = {"run_dir": "run", "data_dir": "data", flag: "tree/x"}
+        options = [f"--{name}={path}" for name, path in where.items()]
+        given = ("--dataset=image_folder", "--image_dir=tree", *options)
+        done = call("casm_tf.train", *given, cwd=tmp_path)
+        assert_refused(done, "dir: tree/x lies in ")
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]

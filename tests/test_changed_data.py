@@ -149,11 +149,9 @@ def test_a_run_on_some_classes_needs_no_list_of_them(tmp_path):
     assert (found.labels, found.classes) == (("dog", "lion"), (1, 2))
 
 
-@pytest.mark.parametrize(
-    "change", [{"flags": None}, {"data": "x"}, {"mean": None}, {"versions": []}]
-)
+@pytest.mark.parametrize("change", [{"flags": None}, {"data": "x"}, {"mean": None}])
 def test_what_is_no_description_of_a_run_is_refused(change, tmp_path):
-    whole = {"flags": {}, "labels": [], "mean": [], "std": [], "data": {}, "versions": {}}
+    whole = {"flags": {}, "labels": [], "mean": [], "std": [], "data": {}}
     (tmp_path / "run.json").write_text(json.dumps(whole))
     assert run_directory.read(tmp_path) == whole
     (tmp_path / "run.json").write_text(json.dumps(whole | change))

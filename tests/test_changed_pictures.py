@@ -155,3 +155,18 @@ def test_a_copy_whose_names_are_in_other_code_points_is_the_same(tmp_path):
         sums = [builder.info.metadata[f"{split}_sha256"] for split in ("train", "validation")]
         found.append((builder.builder_config.labels, sums, splits))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\uac15" * 85])
+def test_a_tree_may_have_the_longest_name(name, tmp_path):
+    root = tree_of(tmp_path / name, BLACK)
+    assert len(seen(root, tmp_path / "data")) == 8
+
+
+def test_a_data_set_that_does_not_say_of_what_it_was_made_is_refused_by_name(tmp_path):
+    root = tree_of(tmp_path / "tree", BLACK)
+    config = image_folder.config(root)
+    builder = image_folder.prepared(config, tmp_path / "data")
+    (builder.data_path / "metadata.json").unlink()
+    with pytest.raises(ValueError, match=r"1\.0\.0/metadata\.json is damaged: delete that "):
+        image_folder.prepared(config, tmp_path / "data")

@@ -1,14 +1,17 @@
 """The programs themselves, as processes, on 32x32 scenes."""
 
 import json
+import os
 import re
+import shlex
 import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from programs import ROOT, SMALL, assert_refused, call, fork, run_module
+from programs import ROOT, SMALL, assert_refused, call, command, fork, run, run_module
+from trees import write
 
 import casm_tf.networks  # noqa: F401  (its layers have to be known when a model is loaded)
 
@@ -207,3 +210,26 @@ def test_data_cut_off_half_way_is_refused(harm, tiny_data_dir, tmp_path):
     where = (f"--data_dir={tmp_path / 'data'}", f"--run_dir={tmp_path / 'run'}")
     assert_refused(call("casm_tf.train", *SMALL, *where), "--dataset:")
     assert not (tmp_path / "run").exists()
+
+
+def help_that_nobody_reads():
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 1)
+    run_module("components.lineage", "--help")
+
+
+def test_who_reads_no_further_is_no_error():
+    done = fork(help_that_nobody_reads)  # as before head
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("closed", [1, 2])
+def test_extract_works_without_a_terminal(closed, tmp_path):
+    write(tmp_path / "a.png")
+    given = (tmp_path / "a.png", f"--output={tmp_path / 'masks'}")
+    line = shlex.join(command("casm_tf.extract", *given))
+    done = run(["sh", "-c", f"{line} {closed}>&-"])
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "masks").iterdir())) == 3

@@ -43,6 +43,15 @@ def test_pusher_exports_and_says_how_to_go_on(run_dir, tiny_data_dir, tmp_path):
         assert expected in done.stdout
 
 
+def test_nothing_but_a_link_gives_way_to_the_link(run_dir, tmp_path):
+    for path in (run_dir, "/dev/null/link"):
+        done = push(run_dir, f"--serving_dir={tmp_path / 'serving'}", f"--pushed_model={path}")
+        programs.assert_refused(
+            done, f"--pushed_model: {path if path == run_dir else '/dev/null'} is "
+        )
+    assert not (tmp_path / "serving").exists()
+
+
 NO_RUNS = {
     "run.json": "there is no run in {}\n",
     "model.keras": "the run in {} is not finished; the same train command resumes it\n",

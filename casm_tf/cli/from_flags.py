@@ -35,6 +35,8 @@ def checked_thinning(run_dir):
     """The `Thinning`, of flags that contradict neither each other nor the run that is there."""
     with program.blaming("run_dir"):
         run_directory.check_same(run_dir, settings(), _CHANGEABLE)
+        if FLAGS.image_dir is not None:
+            files.check_outside(run_dir, FLAGS.image_dir)
     if FLAGS.classifier_form == "masked" and FLAGS.masked_steps == "present":
         raise program.UserError("--classifier_form: 'masked' needs --masked_steps=always")
     is_trained = FLAGS.classifier_weights or FLAGS.start == "pretrained"

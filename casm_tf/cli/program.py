@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import os
 import pathlib
 import re
 import shlex
@@ -53,6 +54,9 @@ def run(main, takes_arguments=False, groups=None, servers=()):
         app.run(run_main, flags_parser=parse)
     except UserError as error:
         _refuse(error)
+    except BrokenPipeError:  # who reads what is printed has had enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is flushed at the end
+        sys.exit(1)
     except OSError as error:
         if error.errno not in _OF_DISKS:
             raise

@@ -126,7 +126,10 @@ def read_xml(path, label, size, size_before=None):
     try:
         parser.feed(_text(pathlib.Path(path).read_bytes()))
         root = parser.close()
-        objects = [(item.findtext("name"), item.find("bndbox")) for item in root.iter("object")]
+        objects = [
+            (normal(item.findtext("name", "").strip()), item.find("bndbox"))
+            for item in root.iter("object")
+        ]
         if any(name == label for name, _ in objects):
             objects = [(name, box) for name, box in objects if name == label]
         sides = ("xmin", "ymin", "xmax", "ymax")

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf import json_format as protobuf
 
-_REMEDY = "delete that folder to have it made again"
+REMEDY = "delete that folder to have it made again"
 _WALKED_BYTES = 2**30  # Of larger splits the lengths are not looked at: disks seek slowly.
 
 
@@ -33,7 +33,7 @@ def naming_files(dataset):
         path = damaged_file(dataset)
         if path is None:
             raise
-        raise DamagedFileError(f"{path} is damaged: {_REMEDY}") from error
+        raise DamagedFileError(f"{path} is damaged: {REMEDY}") from error
 
 
 def damaged_file(dataset):
@@ -75,7 +75,7 @@ def mean_and_std(builder, mean, std):
         if len(mean) != 3 or len(std) != 3 or not np.isfinite(mean + std).all() or min(std) <= 0:
             raise ValueError(f"mean {mean}, std {std}")
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {_REMEDY}") from error
+        raise ValueError(f"{path} is damaged: {REMEDY}") from error
     return mean, std
 
 
@@ -83,7 +83,7 @@ def check_files(builder):
     """Raise ValueError where a data file is missing or not as long as when it was written."""
     directory = pathlib.Path(builder.data_dir)
     if not builder.info.splits:
-        raise ValueError(f"{directory} has no dataset_info.json: {_REMEDY}")
+        raise ValueError(f"{directory} has no dataset_info.json: {REMEDY}")
     if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
         raise ValueError(f"{directory} is in {builder.info.file_format.value}, not in tfrecord")
     if "train" not in builder.info.splits or len(builder.info.splits) < 2:
@@ -95,13 +95,13 @@ def check_files(builder):
         paths = [pathlib.Path(path) for path in split.filepaths]
         for path in paths:
             if not path.exists():
-                raise ValueError(f"{path} is missing: {_REMEDY}")
+                raise ValueError(f"{path} is missing: {REMEDY}")
         # A TFRecord has 16 bytes of lengths and checksums round each example.
         expected = int(split.num_bytes) + 16 * split.num_examples
         found = sum(path.stat().st_size for path in paths)
         if found != expected:
             raise ValueError(
-                f"{directory}: split {split.name!r} has {found} bytes, not {expected}: {_REMEDY}"
+                f"{directory}: split {split.name!r} has {found} bytes, not {expected}: {REMEDY}"
             )
         if found <= _WALKED_BYTES:
             for path in paths:
@@ -120,4 +120,4 @@ def _check_lengths(path):
             file.seek(at)
             at += int.from_bytes(file.read(8), "little") + 16
     if at != size:
-        raise ValueError(f"{path} is damaged: {_REMEDY}")
+        raise ValueError(f"{path} is damaged: {REMEDY}")

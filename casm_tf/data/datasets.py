@@ -112,6 +112,7 @@ def open_dataset(
     if name == image_folder.ImageFolder.name:
         if image_dir is None:
             raise ValueError("image_folder needs an image_dir")
+        files.check_outside(data_dir or tfds.core.constants.DATA_DIR, image_dir)
         try:
             tree = image_folder.config(image_dir, boxes, masks, unlabelled_as)
         except OSError as error:  # an OSError is for the data_dir

@@ -161,6 +161,14 @@ def check_writable(path):
         pass
 
 
+def check_outside(path, folder):
+    """Raise ValueError where what is written at `path` would lie in a folder that is read."""
+    if pathlib.Path(path).resolve().is_relative_to(pathlib.Path(folder).resolve()):
+        raise ValueError(
+            f"{path} lies in {folder}, whose pictures are all read; take another place"
+        )
+
+
 def absolute(path):
     """A path as text that holds from any folder; one that is not there stays as it was given."""
     return str(pathlib.Path(path).absolute()) if path and pathlib.Path(path).exists() else path

@@ -16,7 +16,7 @@ from casm_tf import objectives
 from casm_tf.data import datasets, input_pipeline
 from casm_tf.host import files
 
-_FORM = {"flags": {}, "labels": [], "mean": [], "std": [], "data": {}, "versions": {}}
+_FORM = {"flags": {}, "labels": [], "mean": [], "std": [], "data": {}}
 # The classifier before the alternation, f^(0).
 FIRST_CLASSIFIER = "classifier.weights.h5"
 
