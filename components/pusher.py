@@ -22,7 +22,7 @@ from absl import flags
 from casm_tf.cli import limits, program
 from casm_tf.host import files
 from casm_tf.networks import keras_files
-from casm_tf.serving import export, servable, server_config
+from casm_tf.serving import export, mask_model, servable, server_config
 from casm_tf.training import run_directory
 from components import blessing
 
@@ -110,9 +110,21 @@ def _export(run_dir, directory):
         )
 
 
+def _labels(path):
+    """The labels of an exported model, or None where there is none."""
+    description = path / mask_model.DESCRIPTION
+    return files.read_json(description)["labels"] if description.exists() else None
+
+
 def _say(path):
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     print(f"made  {path}: {size / 1e6:.1f} MB")
+    before = _labels(path.parent / str(int(path.name) - 1))
+    if before not in (None, _labels(path)):
+        print(
+            f"note  the version before it knows other classes ({', '.join(before[:3])}, ...): "
+            "servers take the newest. A --serving_dir of its own keeps two models apart"
+        )
     if not (path / export.WARMUP).exists():
         print("      without requests to warm up with: pip install 'casm_tf[serving]' for them")
     given = f"--model={path}", "--output=masks", "PHOTO.jpg"

@@ -39,6 +39,17 @@ def test_a_full_disk_is_one_line_wherever_it_is_met():
     assert done.stderr == "evaluator: [Errno 28] No space left on device: 'out/report.html'\n"
 
 
+def test_an_interruption_is_one_line(monkeypatch, capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["evaluator.py"])
+    with pytest.raises(SystemExit) as ended:
+        program.run(main)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "\nevaluator: interrupted\n"
+
+
 @pytest.mark.parametrize(
     ("where", "name", "module", "arguments"),
     [

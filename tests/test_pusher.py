@@ -43,6 +43,19 @@ def test_pusher_exports_and_says_how_to_go_on(run_dir, tiny_data_dir, tmp_path):
         assert expected in done.stdout
 
 
+def test_a_version_of_other_classes_than_the_one_before_is_told_of(run_dir, tmp_path):
+    serving = tmp_path / "serving"
+    for number, other in ((1, None), (2, None), (3, "zebra")):
+        if other:
+            run = json.loads((run_dir / "run.json").read_text())
+            run["labels"][0] = other
+            (run_dir / "run.json").write_text(json.dumps(run))
+        done = push(run_dir, f"--serving_dir={serving}")
+        assert f"made  {serving / 'casm' / str(number)}: " in done.stdout
+        told = "note  the version before it knows other classes (0, 1, 2, ...): " in done.stdout
+        assert told == (other is not None)
+
+
 def test_nothing_but_a_link_gives_way_to_the_link(run_dir, tmp_path):
     for path in (run_dir, "/dev/null/link"):
         done = push(run_dir, f"--serving_dir={tmp_path / 'serving'}", f"--pushed_model={path}")

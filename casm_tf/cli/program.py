@@ -24,6 +24,7 @@ _EXPECTED = {
     r"invalid literal for int\(\).*": "expected a whole number",
     r"could not convert string to float.*": "expected a number",
     r"\('Non-boolean argument.*": "expected true or false",
+    r"flag (--\w+)=None: Flag --\w+ must have a value other than None\.": r"\1: expected a value",
 }
 
 
@@ -54,6 +55,9 @@ def run(main, takes_arguments=False, groups=None, servers=()):
         app.run(run_main, flags_parser=parse)
     except UserError as error:
         _refuse(error)
+    except KeyboardInterrupt:
+        print(f"\n{pathlib.Path(sys.argv[0]).stem}: interrupted", file=sys.stderr)
+        sys.exit(130)  # as shells have it
     except BrokenPipeError:  # who reads what is printed has had enough, such as head
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is flushed at the end
         sys.exit(1)

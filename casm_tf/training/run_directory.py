@@ -66,7 +66,7 @@ def check_same_data(directory, description):
         if there.get(name) != found.get(name):
             raise ValueError(
                 f"{directory} holds a run on other data, with {name}: {there.get(name)}; "
-                f"found {found.get(name)}"
+                f"found {found.get(name)}. Put them back, or take another directory"
             )
 
 
