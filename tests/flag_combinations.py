@@ -98,7 +98,7 @@ WRONG = {
     "classifier": ("resnet", "RESNET50", *NO_CHOICE),
     "classifier_weights": (
         *("{root}/none", "{root}/file", "{root}/empty", "{root}/nothing", "/dev/null"),
-        *("{root}/noise", "{root}/a run/model.keras"),
+        "{root}/noise",
     ),
     "targets": NO_CHOICE,
     "start": ("pretrained", *NO_CHOICE),  # its networks are others
@@ -153,7 +153,8 @@ DOUBTFUL = {
     "run_dir": ("", "."),
     "data_dir": ("",),
     "classes": ("",),
-    "classifier_weights": ("", "{root}/other.weights.h5"),  # of 4 classes: all but the head
+    # Of other classes: all but the head.
+    "classifier_weights": ("", "{root}/other.weights.h5", "{root}/a run/model.keras"),
     "image_size": ("34", "36", "96", "65532"),
     "decoder_channels": ("2147483647",),
     "snapshots": ("1000000", "2147483647"),

@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from trees import picture, write, xml
 
-from casm_tf.data import image_folder, pictures
+from casm_tf.data import datasets, image_folder, pictures
 
 BLACK, WHITE = np.zeros((40, 40, 3), np.uint8), np.full((40, 40, 3), 255, np.uint8)
 
@@ -169,4 +169,4 @@ def test_a_data_set_that_does_not_say_of_what_it_was_made_is_refused_by_name(tmp
     builder = image_folder.prepared(config, tmp_path / "data")
     (builder.data_path / "metadata.json").unlink()
     with pytest.raises(ValueError, match=r"1\.0\.0/metadata\.json is damaged: delete that "):
-        image_folder.prepared(config, tmp_path / "data")
+        datasets.open_dataset("image_folder", tmp_path / "data", image_dir=root)

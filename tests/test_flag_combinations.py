@@ -16,7 +16,8 @@ FEW = (105, 114, 117, 129, 133)  # of the two hundred seeds: of small networks, 
 # Progress bars, what TensorFlow's C++ says (eager kernels without AVX-512, determinism), and that a
 # classifier of one step is a poor one.
 NO_MESSAGE = re.compile(
-    r"^warning: the classifier |\d+%\|| examples \[|/s\]| splits\]|\x1b\[A\s*$|^\s*$|^E0000 "
+    r"^warning: the classifier |^note  .* its head is not taken$|"
+    r"\d+%\|| examples \[|/s\]| splits\]|\x1b\[A\s*$|^\s*$|^E0000 "
 )
 # Of too large a step, or where another file says what is wrong.
 BLAMED_LATER = ("not_finite.txt", "skipped.txt", "is NaN or infinite")

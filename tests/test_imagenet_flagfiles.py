@@ -73,7 +73,8 @@ def tree(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["l100_e_separate", pytest.param("f_c", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["l100_e_separate", "f_c"])
 def test_a_flagfile_runs_and_is_scored(name, tree, tmp_path):
     small = ("--image_size=32", "--classifier=small_resnet")
     call(

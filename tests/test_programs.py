@@ -25,15 +25,12 @@ def test_train_leaves_a_whole_run(finished_run):
     assert not list(finished_run.rglob(".unfinished*"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "eager"),
     [
         (("--precision=mixed_bfloat16", "--noshared_encoder", "--decay_every=9"), True),
-        pytest.param(
-            ("--xla", "--snapshot_precision=bfloat16"),
-            False,
-            marks=pytest.mark.long,  # XLA compiles for a minute
-        ),
+        (("--xla", "--snapshot_precision=bfloat16"), False),  # XLA compiles for a minute
     ],
     ids=["mixed precision, no decay", "xla, snapshots in bfloat16"],
 )

@@ -128,6 +128,7 @@ def open_dataset(
     shape = info.features["image"].shape
     own = shape[0] if shape[0] == shape[1] else None
     mean, std = damage.mean_and_std(builder, image_folder.MEAN, image_folder.STD)
+    image_folder.check_says_of_what(builder)
     return Dataset(
         builder=builder,
         image_size=image_size or own or _SIZE,

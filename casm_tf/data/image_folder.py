@@ -139,6 +139,13 @@ def prepared(tree, data_dir=None):
     return builder
 
 
+def check_says_of_what(builder):
+    """Raise ValueError for an image_folder that does not say of which pictures it was made."""
+    sums = {f"{split}_sha256" for split in builder.info.splits}
+    if builder.name == ImageFolder.name and not sums <= set(builder.info.metadata or {}):
+        raise ValueError(f"{builder.data_dir}/metadata.json is damaged: {damage.REMEDY}")
+
+
 def _beside_data(builder, name):
     """The path of a list: data_dir is another one while it is written; both have one parent."""
     return pathlib.Path(builder.data_dir).parent / name
