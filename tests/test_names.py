@@ -54,6 +54,7 @@ def push_and_extract(home, pictures):
     assert len(list((home / "masks").iterdir())) == 6
 
 
+@pytest.mark.long
 def test_a_run_resumes_is_pushed_and_used_in_folders_of_any_name(
     finished_run, tiny_data_dir, tmp_path
 ):

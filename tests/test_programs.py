@@ -48,6 +48,7 @@ def train_on_two_devices(*arguments):
     run_module("casm_tf.train", *arguments)
 
 
+@pytest.mark.long
 def test_the_program_trains_on_two_devices_to_the_end(finished_run, tiny_data_dir, tmp_path):
     where = (f"--data_dir={tiny_data_dir}", f"--run_dir={tmp_path / 'run'}")
     # 32 validation images make two batches of 12 and one of 8, of which a replica has 2.
