@@ -10,6 +10,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["casm_tf", "casm_tf.*", "components"]),
     package_data={
+        "casm_tf.data": ["tiny_imagenet.txt"],
         "casm_tf.report": ["page.css"],
         "casm_tf.pretrained": ["*.txt", "*.md", "photographs/**"],
     },

@@ -14,7 +14,8 @@ from tensorflow_datasets.core.download import downloader
 
 # Importing a builder registers it.
 import casm_tf.data.digit_scenes
-import casm_tf.data.letter_scenes  # noqa: F401
+import casm_tf.data.letter_scenes
+import casm_tf.data.tiny_imagenet  # noqa: F401
 from casm_tf.data import annotations, damage, fields, image_folder
 from casm_tf.host import files
 
@@ -153,10 +154,13 @@ def of_classes(dataset, classes):
     else:
         lines = files.read_text(classes).splitlines()
         names = {annotations.normal(line.strip()) for line in lines} - {""}
-        unknown = sorted(names.difference(dataset.labels))
+        # Of tiny_imagenet, WordNet's numbers too.
+        wnids = (dataset.builder.info.metadata or {}).get("wnids", dataset.labels)
+        both = list(zip(dataset.labels, wnids, strict=True))
+        unknown = sorted(names.difference(*both))
         if unknown:
             raise ValueError(f"{classes}: there is no class {unknown[0]!r}")
-        chosen = [number for number, name in enumerate(dataset.labels) if name in names]
+        chosen = [number for number, pair in enumerate(both) if names.intersection(pair)]
     if len(chosen) < 2 or chosen[-1] >= len(dataset.labels):
         raise ValueError(f"expected two or more of {len(dataset.labels)} classes; found {classes}")
     return of_labels(dataset, [dataset.labels[number] for number in chosen])
