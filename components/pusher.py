@@ -111,9 +111,11 @@ def _export(run_dir, directory):
 
 
 def _labels(path):
-    """The labels of an exported model, or None where there is none."""
-    description = path / mask_model.DESCRIPTION
-    return files.read_json(description)["labels"] if description.exists() else None
+    """The labels of an exported model, or None where there are none that can be read."""
+    try:
+        return files.read_json(path / mask_model.DESCRIPTION)["labels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _say(path):

@@ -152,10 +152,6 @@ def passed_over(root, splits, has_boxes=False):
     return others, elsewhere
 
 
-def _hash(name):
-    return hashlib.md5(annotations.normal(name).encode()).hexdigest()
-
-
 def _classes(root, directory, folders):
     """{class: its pictures}, sorted."""
     if not folders:

@@ -1,7 +1,6 @@
 """Masks in three lines: model = MaskModel.load(); masks = model(pictures)."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import urllib.parse
@@ -193,7 +192,7 @@ def _open_exported(path, image_size):
         raise ValueError(f"{path} is no mask model that components.pusher exported")
     own_size = default.structured_input_signature[1]["images"].shape[1]
     try:
-        trained_on = json.loads((path / DESCRIPTION).read_text()).get("trained_on")
+        trained_on = files.read_json(path / DESCRIPTION).get("trained_on")
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} has no {DESCRIPTION} that can be read") from error
     return LocalModel(path, model, model.signatures, own_size, image_size, trained_on)
