@@ -2,13 +2,13 @@
 
 import tensorflow as tf
 
-from casm_tf import networks, objectives
+from casm_tf import lambdas, networks, objectives
 from casm_tf.stepwise import Stepwise
 
 # Averages over images; `accuracy_masked_out` is the critic's, in training often a past one's.
 _WATCHED = (
     *("classifier_loss", "score", "evidence", "size", "accuracy", "accuracy_masked_out"),
-    *("mask_mean", "mask_entropy", "mask_tv", "snapshots"),
+    *("mask_mean", "mask_entropy", "mask_tv", "lambda_size", "snapshots"),
 )
 
 
@@ -36,7 +36,8 @@ class CASM(Stepwise):
             labels are not looked at (docs/method.md).
         score: "entropy" (E) or "classification" (C), what the decoder maximises.
         size: "adaptive" (the original code) or "l1" (eq. 7).
-        lambda_size: lambda_R, the size term's weight, at least 0; or a schedule, step -> number.
+        lambda_size: lambda_R, the size term's weight, at least 0; or a schedule, step -> number; or
+            a `lambdas.Multiplier`, which finds that for masks of a chosen size.
         lambda_variation: the weight of the total variation, at least 0.
         classifier_form: "both" (eq. 8) or "masked" (eq. 3).
         masked_steps: "always", the classifier learns from the masked images at every step (the
@@ -75,7 +76,7 @@ class CASM(Stepwise):
         ):
             if value not in choices:
                 raise ValueError(f"{name} is {' or '.join(map(repr, choices))}; found {value!r}")
-        self.lambda_size = lambda_size if callable(lambda_size) else lambda step: lambda_size
+        self.lambda_size = lambdas.made(lambda_size)
         if min(self.lambda_size(0), lambda_variation, weight_decay, clip_norm) < 0:
             raise ValueError("lambda_size, lambda_variation, weight_decay, clip_norm: at least 0")
         if classifier_form == "masked" and masked_steps == "present":
@@ -159,6 +160,8 @@ class CASM(Stepwise):
         gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
         gradients = [gradient / replicas.num_replicas_in_sync for gradient in gradients]
         self._apply(self.decoder_optimizer, gradients, self.mask_variables)
+        covered = replicas.all_reduce("sum", tf.reduce_sum(values["mask_mean"]))
+        self.lambda_size.move(covered / count)
 
         moved = [self.decoder, self.encoder, None if self.is_fixed else self.classifier]
         numbers += networks.share_statistics(*filter(None, moved))
@@ -172,6 +175,7 @@ class CASM(Stepwise):
             **{name: network.variables for name, network in trained.items() if network},
             "classifier_optimizer": self.classifier_optimizer.variables,
             "decoder_optimizer": self.decoder_optimizer.variables,
+            "lambda_size": self.lambda_size.variables,
             "snapshots": [self.snapshots.stored, *self.snapshots.slots],
         }
 
@@ -208,7 +212,7 @@ class CASM(Stepwise):
         evidence = objectives.evidence(critic_logits, labels, clean_right, self.score)
         size = objectives.size(masks, clean_right, masked_right, self.size)
         variation = objectives.total_variation(masks)
-        lambda_size = self.lambda_size(self.steps_taken)
+        lambda_size = tf.cast(self.lambda_size(self.steps_taken), tf.float32)
         score = evidence + lambda_size * size - self.lambda_variation * variation
         return {
             "classifier_loss": loss,
@@ -220,6 +224,7 @@ class CASM(Stepwise):
             "mask_mean": objectives.mean_mask(masks),
             "mask_entropy": objectives.mask_entropy(masks),
             "mask_tv": variation,
+            "lambda_size": tf.fill(tf.shape(loss), lambda_size),
             "snapshots": tf.fill(tf.shape(loss), tf.cast(self.snapshots.held(), tf.float32)),
         }
 

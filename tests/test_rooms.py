@@ -8,7 +8,17 @@ from programs import ROOT
 
 # As in BUILD_NOTES.md, from the ground up; the programs stand on all of them.
 ROOMS = [
-    *("host", "pretrained", "objectives", "thinning", "networks", "data", "stepwise", "casm"),
+    *(
+        "host",
+        "pretrained",
+        "objectives",
+        "lambdas",
+        "thinning",
+        "networks",
+        "data",
+        "stepwise",
+        "casm",
+    ),
     *("training", "evaluation", "serving", "report", "cli"),
 ]
 PROGRAMS = ["train", "extract", "convert", "demo"]

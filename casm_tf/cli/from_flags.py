@@ -11,6 +11,7 @@ from casm_tf.casm import CASM
 from casm_tf.cli import program, train_flags
 from casm_tf.data import datasets, input_pipeline
 from casm_tf.host import files
+from casm_tf.lambdas import Multiplier
 from casm_tf.serving import servable
 from casm_tf.thinning import Snapshots, Thinning
 from casm_tf.training import devices, hooks, loop, rates, run_directory
@@ -39,6 +40,8 @@ def checked_thinning(run_dir):
             files.check_outside(run_dir, FLAGS.image_dir)
     if FLAGS.classifier_form == "masked" and FLAGS.masked_steps == "present":
         raise program.UserError("--classifier_form: 'masked' needs --masked_steps=always")
+    if FLAGS.mask_size is not None and FLAGS.first_lambda_steps:
+        raise program.UserError("--first_lambda_steps: with --mask_size lambda_R moves by itself")
     is_trained = FLAGS.classifier_weights or FLAGS.start == "pretrained"
     if FLAGS.targets == "predictions" and FLAGS.dataset == "image_folder" and not is_trained:
         raise program.UserError(
@@ -149,10 +152,6 @@ def pretraining(classifier, strategy, part):
 def casm(classifier, decoder, thinning, dataset, strategy):
     """The `CASM`, compiled, and its `Schedule`."""
     steps = _steps(dataset)
-    lambda_size = FLAGS.lambda_size
-    if lambda_size is None:
-        lambda_size = objectives.original_lambda(FLAGS.score, FLAGS.thinning, len(dataset.labels))
-    first = FLAGS.first_lambda_size
     fall = (FLAGS.decay, steps, FLAGS.decay_every)
     snapshots = Snapshots(classifier, thinning, FLAGS.seed, FLAGS.snapshot_precision)
     with strategy.scope():
@@ -166,7 +165,7 @@ def casm(classifier, decoder, thinning, dataset, strategy):
             teacher,
             score=FLAGS.score,
             size=FLAGS.size,
-            lambda_size=rates.switched(first, FLAGS.first_lambda_steps, lambda_size),
+            lambda_size=_lambda_size(len(dataset.labels)),
             lambda_variation=FLAGS.lambda_variation,
             classifier_form=FLAGS.classifier_form,
             masked_steps=FLAGS.masked_steps,
@@ -179,6 +178,17 @@ def casm(classifier, decoder, thinning, dataset, strategy):
             jit_compile=FLAGS.xla,
         )
     return model, _schedule(steps)
+
+
+def _lambda_size(num_classes):
+    """lambda_R, as `CASM` takes it."""
+    size, steps = FLAGS.lambda_size, FLAGS.first_lambda_steps
+    if size is None:
+        size = objectives.original_lambda(FLAGS.score, FLAGS.thinning, num_classes)
+    if FLAGS.mask_size is None:
+        return rates.switched(FLAGS.first_lambda_size, steps, size)
+    with program.blaming("lambda_size"):
+        return Multiplier(FLAGS.mask_size, size)
 
 
 def batches(dataset, seed):

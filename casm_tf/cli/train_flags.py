@@ -140,6 +140,14 @@ flags.DEFINE_float(
     lower_bound=0,
 )
 flags.DEFINE_float(
+    "mask_size",
+    None,
+    "How much of a picture masks are to cover, as the mean of m: lambda_R then moves until they "
+    "do, from --lambda_size on.",
+    lower_bound=0.001,
+    upper_bound=0.999,
+)
+flags.DEFINE_float(
     "first_lambda_size",
     0.0,
     "Another lambda_R, for the first --first_lambda_steps: what keeps a trained mask small may be "

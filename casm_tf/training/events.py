@@ -18,6 +18,7 @@ _DESCRIPTIONS = {
     "mask_mean": "The share of the image that the mask covers.",
     "mask_entropy": "The mean of -m log2 m, in bits: 0 where every value of a mask is 0 or 1.",
     "mask_tv": "The masks' total variation: the mean square of neighbours' differences.",
+    "lambda_size": "lambda_R, the weight of the size term.",
     "snapshots": "How many past classifiers are kept.",
     "classifier": "The classifier's learning rate.",
     "decoder": "The decoder's learning rate.",
