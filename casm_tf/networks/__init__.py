@@ -49,8 +49,8 @@ def classifier(architecture, image_size, num_classes):
 
     Args:
         architecture: one of `ARCHITECTURES`.
-        image_size: height and width of the images in pixels: even for `small_resnet`, a multiple
-            of 4 for the other `RESNETS` (of 16 and 32, every map is half the one before it), of 32
+        image_size: height and width of the images in pixels: even for `small_resnet` and
+            `medium_resnet`, a multiple of 4 for the other `RESNETS` (of 16 and 32, every map is half the one before it), of 32
             for the rest.
         num_classes: how many logits.
 
@@ -61,7 +61,7 @@ def classifier(architecture, image_size, num_classes):
     Raises ValueError for another size.
     """
     if architecture in RESNETS:
-        _check_size(architecture, image_size, 2 if architecture == "small_resnet" else 4)
+        _check_size(architecture, image_size, 4 if RESNETS[architecture].deep_stem else 2)
         return resnet.classifier(architecture, image_size, num_classes)
     _check_size(architecture, image_size, 32)
     network = efficientnet_lite if architecture in efficientnet_lite.SCALES else applications

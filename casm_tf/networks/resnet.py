@@ -20,6 +20,7 @@ class ResNet:
 
 RESNETS = {
     "small_resnet": ResNet((1, 1, 1, 1), widths=(16, 32, 64, 128), deep_stem=False),
+    "medium_resnet": ResNet((1, 1, 1, 1), widths=(32, 64, 128, 256), deep_stem=False),
     "resnet18": ResNet((2, 2, 2, 2)),
     "resnet34": ResNet((3, 4, 6, 3)),
     "resnet50": ResNet((3, 4, 6, 3), bottleneck=True),
