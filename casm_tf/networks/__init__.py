@@ -50,8 +50,8 @@ def classifier(architecture, image_size, num_classes):
     Args:
         architecture: one of `ARCHITECTURES`.
         image_size: height and width of the images in pixels: even for `small_resnet` and
-            `medium_resnet`, a multiple of 4 for the other `RESNETS` (of 16 and 32, every map is half the one before it), of 32
-            for the rest.
+            `medium_resnet`, a multiple of 4 for the other `RESNETS` (of 16 and 32, every map is
+            half the one before it), of 32 for the rest.
         num_classes: how many logits.
 
     Returns:
