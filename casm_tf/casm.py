@@ -39,6 +39,10 @@ class CASM(Stepwise):
         lambda_size: lambda_R, the size term's weight, at least 0; or a schedule, step -> number; or
             a `lambdas.Multiplier`, which finds that for masks of a chosen size.
         lambda_variation: the weight of the total variation, at least 0.
+        masked_in_weight: that of the critic's loss on the masked-in images, at least 0; 0 spares
+            the pass (the paper).
+        fill: what is seen where the mask hides an image: "mean" (the paper), "blur", "noise" or
+            "shuffle"; `objectives.filling`.
         classifier_form: "both" (eq. 8) or "masked" (eq. 3).
         masked_steps: "always", the classifier learns from the masked images at every step (the
             paper), or "present", only where it is itself the critic (the original code; cheaper).
@@ -62,6 +66,8 @@ class CASM(Stepwise):
         size="adaptive",
         lambda_size=10.0,
         lambda_variation=0.0,
+        masked_in_weight=0.0,
+        fill="mean",
         classifier_form="both",
         masked_steps="always",
         weight_decay=1e-4,
@@ -71,14 +77,16 @@ class CASM(Stepwise):
         for name, value, *choices in (
             ("score", score, "entropy", "classification"),
             ("size", size, "adaptive", "l1"),
+            ("fill", fill, *objectives.FILLS),
             ("classifier_form", classifier_form, "both", "masked"),
             ("masked_steps", masked_steps, "always", "present"),
         ):
             if value not in choices:
                 raise ValueError(f"{name} is {' or '.join(map(repr, choices))}; found {value!r}")
         self.lambda_size = lambdas.made(lambda_size)
-        if min(self.lambda_size(0), lambda_variation, weight_decay, clip_norm) < 0:
-            raise ValueError("lambda_size, lambda_variation, weight_decay, clip_norm: at least 0")
+        weights = (self.lambda_size(0), lambda_variation, masked_in_weight, weight_decay, clip_norm)
+        if min(weights) < 0:
+            raise ValueError("lambdas, masked_in_weight, weight_decay, clip_norm: at least 0")
         if classifier_form == "masked" and masked_steps == "present":
             raise ValueError("classifier_form 'masked' needs masked_steps 'always'")
 
@@ -93,6 +101,8 @@ class CASM(Stepwise):
         self.score = score
         self.size = size
         self.lambda_variation = lambda_variation
+        self.masked_in_weight = masked_in_weight
+        self.fill = fill
         self.classifier_form = classifier_form
         self.masked_steps = masked_steps
         self.weight_decay = weight_decay
@@ -193,18 +203,17 @@ class CASM(Stepwise):
         else:
             maps = self.encoder(images, training=training)
         masks = self.decoder(maps, training=training)
-        masked_images = objectives.masked_out(images, masks)
+        seed = tf.random.experimental.stateless_fold_in((self.snapshots.seed, 3), self.steps_taken)
+        filling = objectives.filling(images, self.fill, seed)
+        masked_images = objectives.masked_out(images, masks, filling)
 
         clean_loss = objectives.cross_entropy(clean["logits"], labels)
+        loss = clean_loss
         if past is None or self.masked_steps == "always":
-            masked_logits = self.classifier(masked_images, training=moves)["logits"]
-            masked_loss = objectives.cross_entropy(masked_logits, labels)
+            critic_logits = self.classifier(masked_images, training=moves)["logits"]
+            masked_loss = objectives.cross_entropy(critic_logits, labels)
             loss = objectives.classifier_loss(clean_loss, masked_loss, self.classifier_form)
-        else:
-            loss = clean_loss
-        if past is None:
-            critic_logits = masked_logits
-        else:
+        if past is not None:
             critic_logits = networks.logits(self.classifier, past, masked_images)
 
         clean_right = objectives.is_right(clean["logits"], labels)
@@ -214,6 +223,10 @@ class CASM(Stepwise):
         variation = objectives.total_variation(masks)
         lambda_size = tf.cast(self.lambda_size(self.steps_taken), tf.float32)
         score = evidence + lambda_size * size - self.lambda_variation * variation
+        if self.masked_in_weight:
+            kept_images = objectives.masked_in(images, masks, filling)
+            kept_logits = networks.logits(self.classifier, past, kept_images)
+            score -= self.masked_in_weight * objectives.cross_entropy(kept_logits, labels)
         return {
             "classifier_loss": loss,
             "score": score,

@@ -2,7 +2,8 @@
 
 The decoder *maximises* a score, the mean over the batch of
 
-    S = H(f((1 - m) x))  [or l(f((1 - m) x), y)]  +  lambda_R R(m)  -  lambda_TV TV(m),
+    S = H(f((1 - m) x))  [or l(f((1 - m) x), y)]  +  lambda_R R(m)  -  lambda_TV TV(m)
+        -  lambda_in l(f(m x), y),
 
 and the classifier minimises a classification loss of the masked and the clean image. Logits are
 float32 [B, K], labels int32 or int64 [B], masks float32 [B, H, W, 1] in [0, 1]; what is returned is
@@ -20,14 +21,48 @@ ORIGINAL_LAMBDA = {
 }
 
 
-def masked_out(images, masks):
-    """The image without what is salient, (1 - m) x: 0 is the mean colour of normalised images."""
-    return images * (1 - masks)
+FILLS = ("mean", "blur", "noise", "shuffle")
+_CELLS = 8  # along a side, of the blurred copy
 
 
-def masked_in(images, masks):
-    """The image with only what is salient, m x."""
-    return images * masks
+def filling(images, fill, seed):
+    """What is seen where a mask hides images, as `masked_out` takes it.
+
+    Args:
+        images: float32 [B, H, W, 3], normalised.
+        fill: "mean", the mean colour: the mask's place and outline are plain to see. "blur", the
+            averages of 8x8 cells, drawn smoothly: the hidden colours and their rough layout stay.
+            "noise", normal, of the image's own mean and deviation a channel: its palette stays, and
+            the outline as a change of texture. "shuffle", the next image of the batch: nothing of
+            this image stays, but the other one's evidence comes in.
+        seed: int [2], of the noise.
+    """
+    if fill == "mean":
+        return None
+    if fill == "shuffle":
+        return tf.roll(images, 1, axis=0)
+    if fill == "blur":
+        cells = [max(1, side // _CELLS) for side in images.shape[1:3]]
+        return tf.image.resize(tf.nn.avg_pool2d(images, cells, cells, "VALID"), images.shape[1:3])
+    mean, variance = tf.nn.moments(images, axes=(1, 2), keepdims=True)
+    return mean + tf.sqrt(variance) * tf.random.stateless_normal(tf.shape(images), seed)
+
+
+def masked_out(images, masks, filling=None):
+    """The image without what is salient, (1 - m) x + m `filling`.
+
+    None is 0, the mean colour of normalised images: then it is the paper's (1 - m) x.
+    """
+    return _filled(images * (1 - masks), filling, masks)
+
+
+def masked_in(images, masks, filling=None):
+    """The image with only what is salient, m x + (1 - m) `filling`; None as in `masked_out`."""
+    return _filled(images * masks, filling, 1 - masks)
+
+
+def _filled(seen, filling, hidden):
+    return seen if filling is None else seen + filling * hidden
 
 
 def cross_entropy(logits, labels):

@@ -62,6 +62,10 @@ def strategy():
     replicas = made.num_replicas_in_sync
     if FLAGS.batch_size % replicas:
         raise program.UserError(f"--batch_size: {FLAGS.batch_size} images for {replicas} replicas")
+    if FLAGS.fill == "shuffle" and FLAGS.batch_size == replicas:
+        raise program.UserError(
+            f"--fill: shuffle needs two images a replica; found {FLAGS.batch_size} for {replicas}"
+        )
     if FLAGS.xla and not tf.config.list_physical_devices("GPU"):
         if FLAGS.precision != "float32":
             raise program.UserError(
@@ -98,6 +102,9 @@ def classifier_and_decoder(dataset, strategy):
             classifier = networks.classifier(
                 FLAGS.classifier, dataset.image_size, len(dataset.labels)
             )
+        if FLAGS.levels is not None:
+            with program.blaming("levels"):
+                classifier = networks.with_coarsest_maps(classifier, FLAGS.levels)
         shape = (dataset.image_size, FLAGS.decoder_channels, FLAGS.upsampling, FLAGS.smoothing)
         with program.blaming("smoothing"):
             decoder = networks.decoder(networks.map_shapes(classifier), *shape)
@@ -167,6 +174,8 @@ def casm(classifier, decoder, thinning, dataset, strategy):
             size=FLAGS.size,
             lambda_size=_lambda_size(len(dataset.labels)),
             lambda_variation=FLAGS.lambda_variation,
+            masked_in_weight=FLAGS.masked_in_weight,
+            fill=FLAGS.fill,
             classifier_form=FLAGS.classifier_form,
             masked_steps=FLAGS.masked_steps,
             weight_decay=FLAGS.weight_decay,

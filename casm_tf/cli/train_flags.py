@@ -3,7 +3,7 @@
 import tensorflow as tf
 from absl import flags
 
-from casm_tf import networks
+from casm_tf import networks, objectives
 from casm_tf.training import devices
 
 # What --help shows them under, and the first flag of each.
@@ -97,17 +97,22 @@ flags.DEFINE_boolean(
     "that is trained with it.",
 )
 flags.DEFINE_integer(
+    "levels",
+    None,
+    "How many of the classifier's maps the decoder reads, the coarsest first; all by default. The "
+    "follow-up's are 2.",
+    lower_bound=1,
+    upper_bound=5,
+)
+flags.DEFINE_integer(
     "decoder_channels",
     64,
-    "What the decoder reduces each stage's map to.",
+    "What the decoder reduces a map to.",
     lower_bound=1,
     upper_bound=_LARGEST,
 )
 flags.DEFINE_enum(
-    "upsampling",
-    "nearest",
-    ["nearest", "bilinear"],
-    "From the decoder's resolution to the image's.",
+    "upsampling", "nearest", ["nearest", "bilinear"], "Of the decoder's map to the image."
 )
 flags.DEFINE_float(
     "smoothing",
@@ -158,6 +163,20 @@ flags.DEFINE_integer(
     "first_lambda_steps", 0, "See --first_lambda_size.", lower_bound=0, upper_bound=_LARGEST
 )
 flags.DEFINE_float("lambda_variation", 0.0, "The total variation's weight.", lower_bound=0)
+flags.DEFINE_float(
+    "masked_in_weight",
+    0.0,
+    "The weight of the critic's loss on what the mask keeps, the follow-up's (Phang, Park and "
+    "Geras, 2020); 0 is the paper's.",
+    lower_bound=0,
+)
+flags.DEFINE_enum(
+    "fill",
+    "mean",
+    objectives.FILLS,
+    "What is seen where the mask hides a picture: the mean colour (the paper), a blurred copy, "
+    "noise of the picture's own mean and deviation, or another picture.",
+)
 flags.DEFINE_enum(
     "classifier_form",
     "both",
@@ -180,11 +199,7 @@ flags.DEFINE_string(
     "is kept.",
 )
 flags.DEFINE_integer(
-    "snapshots",
-    30,
-    "How many past classifiers are kept at most.",
-    lower_bound=1,
-    upper_bound=_LARGEST,
+    "snapshots", 30, "How many past ones are kept at most.", lower_bound=1, upper_bound=_LARGEST
 )
 flags.DEFINE_float(
     "past_probability",

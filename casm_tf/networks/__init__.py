@@ -32,6 +32,7 @@ __all__ = [
     "normalisation",
     "share_statistics",
     "synchronize_batch_normalization",
+    "with_coarsest_maps",
 ]
 
 if keras.config.backend() != "tensorflow":
@@ -153,6 +154,18 @@ def encoder_copy(model):
     return keras.Model(copied.input, copied.output["maps"], name="encoder")
 
 
+def with_coarsest_maps(model, count):
+    """A classifier with the same layers that gives its last `count` maps alone.
+
+    Raises ValueError where it has fewer.
+    """
+    maps = model.output["maps"]
+    if count > len(maps):
+        raise ValueError(f"{model.name} has {len(maps)} maps; found {count}")
+    outputs = {**model.output, "maps": maps[-count:]}
+    return keras.Model(model.input, outputs, name=model.name)
+
+
 def synchronize_batch_normalization(model):
     """Take the means and variances of training over all replicas, in place; Keras's layers too."""
     for layer in model.layers:
@@ -187,8 +200,10 @@ def mask_model(classifier, decoder, encoder=None):
 def logits(classifier, weights, images):
     """What a classifier would say with other weights; its own, and its statistics, do not move.
 
-    `weights` are as `Snapshots.draw` gives them, the trainable ones first.
+    `weights` are as `Snapshots.draw` gives them, the trainable ones first; None are its own.
     """
+    if weights is None:
+        return classifier(images, training=False)["logits"]
     count = len(classifier.trainable_variables)
     outputs, _ = classifier.stateless_call(weights[:count], weights[count:], images, training=False)
     return outputs["logits"]
