@@ -116,11 +116,14 @@ def _passes_of(model):
 
     @tf.function
     def passes(batch, kind):
-        drawn = past if kind == "past" else None
+        def kept(images):
+            return networks.logits(model.classifier, past, images)
 
         def on_replica(batch):
             with tf.GradientTape() as classifier_tape, tf.GradientTape() as mask_tape:
-                values = model._objectives(*batch, training=True, past=drawn)
+                values = model._objectives(
+                    *batch, training=True, critic=kept if kind == "past" else None
+                )
                 loss, score = (tf.reduce_sum(values[x]) for x in ("classifier_loss", "score"))
             return (
                 classifier_tape.gradient(loss, model.classifier_variables),

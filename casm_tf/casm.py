@@ -21,7 +21,7 @@ class CASM(Stepwise):
         for k = 1, 2, ...
             theta_f  <-  theta_f - eta_f grad L(m, f)       the classifier, eq. (8) or (3)
             F^(k)    <-  thinned F^(k-1) with f             `remember`
-            f'       <-  drawn from F^(k)                   `run_step`, `Snapshots.draw`
+            f'       <-  drawn from F^(k)                   `run_step`, `kept`
             theta_m  <-  theta_m + eta_m grad S(m, f')      the mask's decoder, eq. (7)
 
     Args:
@@ -34,24 +34,23 @@ class CASM(Stepwise):
         teacher: None, or the classifier as it was before the alternation, a network of its own that
             never moves: then the target of an image is what it predicts on that very view, and
             labels are not looked at (docs/method.md).
+        further_critics: of other architectures, images -> logits, which never move; each is drawn
+            as often as the classifier, present and kept.
         score: "entropy" (E) or "classification" (C), what the decoder maximises.
         size: "adaptive" (the original code) or "l1" (eq. 7).
         lambda_size: lambda_R, the size term's weight, at least 0; or a schedule, step -> number; or
             a `lambdas.Multiplier`, which finds that for masks of a chosen size.
         lambda_variation: the weight of the total variation, at least 0.
-        masked_in_weight: that of the critic's loss on the masked-in images, at least 0; 0 spares
-            the pass (the paper).
-        fill: what is seen where the mask hides an image: "mean" (the paper), "blur", "noise" or
-            "shuffle"; `objectives.filling`.
+        masked_in_weight: of the critic's loss on masked-in images, at least 0 (0: the paper).
+        fill: what is seen where the mask hides an image; `objectives.filling`.
         classifier_form: "both" (eq. 8) or "masked" (eq. 3).
         masked_steps: "always", the classifier learns from the masked images at every step (the
             paper), or "present", only where it is itself the critic (the original code; cheaper).
         weight_decay: of both networks, added to the gradient (L2, as PyTorch's).
         clip_norm: the largest norm of the decoder's gradient.
 
-    Raises:
-        ValueError: another choice, a negative weight (lambda_size at step 0), or steps without any
-            loss: `classifier_form` "masked" with `masked_steps` "present".
+    Raises ValueError for another choice, a negative weight, or steps without any loss:
+    `classifier_form` "masked" with `masked_steps` "present".
     """
 
     def __init__(
@@ -61,6 +60,7 @@ class CASM(Stepwise):
         snapshots,
         encoder=None,
         teacher=None,
+        further_critics=(),
         *,
         score="entropy",
         size="adaptive",
@@ -74,19 +74,14 @@ class CASM(Stepwise):
         clip_norm=10.0,
     ):
         super().__init__("casm", _WATCHED)
-        for name, value, *choices in (
-            ("score", score, "entropy", "classification"),
-            ("size", size, "adaptive", "l1"),
-            ("fill", fill, *objectives.FILLS),
-            ("classifier_form", classifier_form, "both", "masked"),
-            ("masked_steps", masked_steps, "always", "present"),
-        ):
-            if value not in choices:
-                raise ValueError(f"{name} is {' or '.join(map(repr, choices))}; found {value!r}")
+        objectives.check_choices(score=score, size=size, fill=fill)
+        objectives.check_choices(classifier_form=classifier_form, masked_steps=masked_steps)
         self.lambda_size = lambdas.made(lambda_size)
         weights = (self.lambda_size(0), lambda_variation, masked_in_weight, weight_decay, clip_norm)
         if min(weights) < 0:
-            raise ValueError("lambdas, masked_in_weight, weight_decay, clip_norm: at least 0")
+            raise ValueError(
+                f"lambda_size and the other weights are at least 0; found {min(weights)}"
+            )
         if classifier_form == "masked" and masked_steps == "present":
             raise ValueError("classifier_form 'masked' needs masked_steps 'always'")
 
@@ -96,6 +91,7 @@ class CASM(Stepwise):
         self.teacher = teacher
         if teacher is not None:
             teacher.trainable = False
+        self.further_critics = tuple(further_critics)
         self.snapshots = snapshots
         self.is_fixed = snapshots.thinning.fixed
         self.score = score
@@ -139,21 +135,21 @@ class CASM(Stepwise):
         encoder = [] if self.encoder is None else self.encoder.trainable_variables
         return self.decoder.trainable_variables + encoder
 
-    def train_step(self, data, past=False):
+    def train_step(self, data, kind=0):
         """A step of Algorithm 1 on this replica's part of a batch (images, labels).
 
-        `past` says whether the critic f' is a classifier of F^(k) or the present one. Returns
+        `kind` is the critic's: 0 the present classifier, 1 a kept one, then further ones. Returns
         {"finite": 1.0, or 0.0 where a loss, a gradient or a statistic is NaN or above 1e19}.
         """
         images, labels = data
         replicas = tf.distribute.get_replica_context()
         count = replicas.all_reduce("sum", tf.cast(tf.shape(images)[0], tf.float32))
         # f'  <-  drawn from F^(k)
-        critic = self.snapshots.draw(self.steps_taken) if past else None
+        critic = (None, self.kept, *self.further_critics)[kind]
 
         # Both gradients are those at this point: the tapes hold the weights as they are now.
         with tf.GradientTape() as classifier_tape, tf.GradientTape() as mask_tape:
-            values = self._objectives(images, labels, training=True, past=critic)
+            values = self._objectives(images, labels, training=True, critic=critic)
             loss = tf.reduce_sum(values["classifier_loss"]) / count
             negative_score = -tf.reduce_sum(values["score"]) / count
 
@@ -189,11 +185,8 @@ class CASM(Stepwise):
             "snapshots": [self.snapshots.stored, *self.snapshots.slots],
         }
 
-    def _objectives(self, images, labels, training, past=None):
-        """L ("classifier_loss"), S ("score") and what else is watched: {name: float32 [B]}.
-
-        The critic f' has the weights `past`, or is the present classifier where that is None.
-        """
+    def _objectives(self, images, labels, training, critic=None):
+        """L ("classifier_loss"), S ("score") and what else is watched: {name: float32 [B]}."""
         if self.teacher is not None:
             labels = objectives.predicted(self.teacher(images, training=False)["logits"])
         moves = training and not self.is_fixed
@@ -203,18 +196,17 @@ class CASM(Stepwise):
         else:
             maps = self.encoder(images, training=training)
         masks = self.decoder(maps, training=training)
-        seed = tf.random.experimental.stateless_fold_in((self.snapshots.seed, 3), self.steps_taken)
-        filling = objectives.filling(images, self.fill, seed)
+        filling = objectives.filling(images, self.fill, self.snapshots.seed, self.steps_taken)
         masked_images = objectives.masked_out(images, masks, filling)
 
         clean_loss = objectives.cross_entropy(clean["logits"], labels)
         loss = clean_loss
-        if past is None or self.masked_steps == "always":
+        if critic is None or self.masked_steps == "always":
             critic_logits = self.classifier(masked_images, training=moves)["logits"]
             masked_loss = objectives.cross_entropy(critic_logits, labels)
             loss = objectives.classifier_loss(clean_loss, masked_loss, self.classifier_form)
-        if past is not None:
-            critic_logits = networks.logits(self.classifier, past, masked_images)
+        if critic is not None:
+            critic_logits = critic(masked_images)
 
         clean_right = objectives.is_right(clean["logits"], labels)
         masked_right = objectives.is_right(critic_logits, labels)
@@ -224,9 +216,9 @@ class CASM(Stepwise):
         lambda_size = tf.cast(self.lambda_size(self.steps_taken), tf.float32)
         score = evidence + lambda_size * size - self.lambda_variation * variation
         if self.masked_in_weight:
-            kept_images = objectives.masked_in(images, masks, filling)
-            kept_logits = networks.logits(self.classifier, past, kept_images)
-            score -= self.masked_in_weight * objectives.cross_entropy(kept_logits, labels)
+            at_rest = critic or (lambda x: self.classifier(x, training=False)["logits"])
+            logits = at_rest(objectives.masked_in(images, masks, filling))
+            score -= self.masked_in_weight * objectives.cross_entropy(logits, labels)
         return {
             "classifier_loss": loss,
             "score": score,
@@ -247,18 +239,20 @@ class CASM(Stepwise):
         gradients = [g + decay * v for g, v in zip(gradients, variables, strict=True)]
         optimizer.apply(gradients, variables)
 
-    def run_step(self, data):
-        """`train_step` on all replicas, with a kept classifier as the critic or the present one.
+    def kept(self, images):
+        """What a kept classifier says, the one that this step draws."""
+        return networks.logits(self.classifier, self.snapshots.draw(self.steps_taken), images)
 
-        Which kind is drawn here: a replica cannot speak with the others inside of a tf.cond.
+    def run_step(self, data):
+        """`train_step` on all replicas, with a critic of the kind that is drawn here.
+
+        A replica cannot speak with the others inside of a branch.
         """
-        if self.snapshots.capacity == 0:
+        others = len(self.further_critics)
+        if self.snapshots.capacity == others == 0:
             return self.on_replicas(data)
-        return tf.cond(
-            self.snapshots.draws_past(self.steps_taken),
-            lambda: self.on_replicas(data, True),
-            lambda: self.on_replicas(data, False),
-        )
+        kinds = [lambda kind=kind: self.on_replicas(data, kind) for kind in range(2 + others)]
+        return tf.switch_case(self.snapshots.draw_kind(self.steps_taken, others), kinds)
 
     def remember(self, step):
         """Keep the classifier as it is after `step` steps, if it is due; outside `strategy.run`."""

@@ -14,6 +14,14 @@ import math
 
 import tensorflow as tf
 
+CHOICES = {
+    "score": ("entropy", "classification"),
+    "size": ("adaptive", "l1"),
+    "fill": ("mean", "blur", "noise", "shuffle"),
+    "classifier_form": ("both", "masked"),
+    "masked_steps": ("always", "present"),
+}
+_CELLS = 8  # along a side, of a blurred copy
 # lambda_R of the original code for ImageNet's 1,000 classes, by score and thinning.
 ORIGINAL_LAMBDA = {
     "entropy": {"F": 2.5, "L": 14.0, "FL": 7.5, "L100": 10.0, "L1000": 10.0},
@@ -21,11 +29,14 @@ ORIGINAL_LAMBDA = {
 }
 
 
-FILLS = ("mean", "blur", "noise", "shuffle")
-_CELLS = 8  # along a side, of the blurred copy
+def check_choices(**chosen):
+    """Raise ValueError where something is chosen, name=choice, that is not in `CHOICES`."""
+    for name, choice in chosen.items():
+        if choice not in CHOICES[name]:
+            raise ValueError(f"{name} is {' or '.join(map(repr, CHOICES[name]))}; found {choice!r}")
 
 
-def filling(images, fill, seed):
+def filling(images, fill, seed=0, step=0):
     """What is seen where a mask hides images, as `masked_out` takes it.
 
     Args:
@@ -35,7 +46,7 @@ def filling(images, fill, seed):
             "noise", normal, of the image's own mean and deviation a channel: its palette stays, and
             the outline as a change of texture. "shuffle", the next image of the batch: nothing of
             this image stays, but the other one's evidence comes in.
-        seed: int [2], of the noise.
+        seed, step: of the noise.
     """
     if fill == "mean":
         return None
@@ -45,6 +56,7 @@ def filling(images, fill, seed):
         cells = [max(1, side // _CELLS) for side in images.shape[1:3]]
         return tf.image.resize(tf.nn.avg_pool2d(images, cells, cells, "VALID"), images.shape[1:3])
     mean, variance = tf.nn.moments(images, axes=(1, 2), keepdims=True)
+    seed = tf.random.experimental.stateless_fold_in((seed, 3), tf.cast(step, tf.int64))
     return mean + tf.sqrt(variance) * tf.random.stateless_normal(tf.shape(images), seed)
 
 

@@ -100,6 +100,16 @@ class Snapshots(tf.Module):
         """Whether the critic of this step is a kept classifier, a bool tensor."""
         return (self._random(step, purpose=0) < self.thinning.probability) & (self.stored > 0)
 
+    def draw_kind(self, step, others):
+        """Whose classifier the critic of this step is, an int32 tensor.
+
+        0 is the present one and 1 a kept one; 2 and more are those of `others` architectures, each
+        drawn as often as the first, 0 and 1 together.
+        """
+        architecture = self._random(step, purpose=4, maxval=1 + others)
+        own = tf.cast(self.draws_past(step), tf.int64)
+        return tf.cast(tf.where(architecture == 0, own, 1 + architecture), tf.int32)
+
     def draw(self, step):
         """The weights of one kept classifier in float32, drawn evenly, trainable ones first."""
         slot = self._random(step, purpose=1, maxval=self.held())

@@ -14,7 +14,7 @@ NO_CHOICE = ("none of these", "")
 # Looked at after all flags are parsed.
 LATE = {"dataset", "image_dir", "boxes", "masks", "classes", "classifier_weights", "batch_size"}
 LATE |= {"run_dir", "data_dir", "TF_CONFIG", "thinning", "image_size", "max_pixels", "snapshots"}
-LATE |= {"pretraining_rate", "classifier_rate", "decoder_rate", "steps"}
+LATE |= {"critics", "pretraining_rate", "classifier_rate", "decoder_rate", "steps"}
 
 # What has to be accepted, whatever the other flags are; the first is taken more often.
 GOOD = {
@@ -38,6 +38,9 @@ GOOD = {
     "first_lambda_size": ("0", "3.3"),
     "first_lambda_steps": ("0", "1", "2147483647"),
     "lambda_variation": ("0", "0.5", "1e-300"),
+    "masked_in_weight": ("0", "1", "1e-300"),
+    "fill": ("mean", "blur", "noise"),
+    "levels": ("1", "2", "4"),
     "classifier_form": ("both", "masked"),
     "masked_steps": ("always", "present"),
     "thinning": ("L1", "L2", "F", "L", "FL", "L100", "L" + HUGE),
@@ -112,6 +115,11 @@ WRONG = {
     "first_lambda_size": NO_AMOUNT,
     "first_lambda_steps": (HUGE, *NO_COUNT[1:]),
     "lambda_variation": NO_AMOUNT,
+    "masked_in_weight": NO_AMOUNT,
+    "mask_size": ("0", "1", "0.9991", *NO_AMOUNT),
+    "fill": ("black", *NO_CHOICE),
+    "levels": ("6", HUGE, *NO_COUNT),
+    "critics": ("resnet18", "{root}/digits.weights.h5", "resnet18:{root}/none"),
     "classifier_form": NO_CHOICE,
     "masked_steps": NO_CHOICE,
     "thinning": ("L0", "l", "", "LF", "L-1", "L1.5", "L 1", "L1 ", "L٣", "F100", "L1e2", "100"),

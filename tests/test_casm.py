@@ -59,7 +59,7 @@ def test_no_gradient_of_the_score_reaches_the_classifier_through_the_maps(separa
     model = make(ALWAYS_PAST, separate=separate)
     model.snapshots.store(model.classifier)
     with tf.GradientTape() as tape:
-        score = model._objectives(*BATCH, training=True, past=model.snapshots.draw(0))["score"]
+        score = model._objectives(*BATCH, training=True, critic=model.kept)["score"]
     gradients = tape.gradient(score, model.classifier.trainable_variables)
     assert all(gradient is None for gradient in gradients)
 
@@ -151,6 +151,7 @@ def test_every_image_counts_once_in_the_averages():
     [
         {"score": "E"},
         {"size": "L1"},
+        {"fill": "black"},
         {"classifier_form": "clean"},
         {"masked_steps": "never"},
         {"lambda_size": -1.0},
@@ -160,6 +161,22 @@ def test_every_image_counts_once_in_the_averages():
 def test_a_choice_that_there_is_not_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         make(**wrong)
+
+
+def test_a_further_critic_is_asked_instead_of_the_classifier_and_never_moves():
+    other = networks.classifier("tiny", 32, 4)
+    before, seen = copies(other.variables), []
+
+    def critic(images):
+        seen.append(images)
+        return other(images, training=False)["logits"]
+
+    model = make("L", masked_steps="present", further_critics=[critic])
+    model.snapshots.draw_kind = lambda step, others: tf.constant(1 + others)
+    masks = model(BATCH[0], training=True)
+    steps(model, 1)
+    np.testing.assert_allclose(seen[-1], BATCH[0] * (1 - masks), atol=1e-5)
+    assert same(before, other.variables)
 
 
 def test_several_steps_an_execution_are_refused():

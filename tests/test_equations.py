@@ -53,8 +53,9 @@ def test_the_classifiers_step_is_that_of_a_hand_made_tape(options, of_clean, of_
     [
         {"score": "entropy", "size": "l1", "lambda_variation": 0.3},
         {"score": "classification", "size": "adaptive", "separate": True},
+        {"size": "l1", "lambda_variation": 0.3, "masked_in_weight": 0.4, "fill": "shuffle"},
     ],
-    ids=["E", "C"],
+    ids=["E", "C", "masked_in"],
 )
 def test_the_masks_step_climbs_the_score_of_equation_7(thinning, options):
     options = {"decoder_optimizer": keras.optimizers.SGD, "weight_decay": 0.5, **options}
@@ -74,16 +75,20 @@ def test_the_masks_step_climbs_the_score_of_equation_7(thinning, options):
         maps = peer.encoder(images, training=True) if peer.encoder else clean["maps"]
         masks = peer.decoder(maps, training=True)
         critic, training = (peer.classifier, moves) if thinning != "past" else (critic, False)
-        logits = critic(images * (1 - masks), training=training)["logits"]
+        hole = tf.roll(images, 1, 0) if "fill" in options else 0.0
+        logits = critic(images * (1 - masks) + hole * masks, training=training)["logits"]
         right, still = (tf.argmax(x, -1, labels.dtype) == labels for x in (clean["logits"], logits))
         mean = tf.reduce_mean(masks, axis=(1, 2, 3))
-        if options["score"] == "entropy":
+        if options.get("score") != "classification":
             p = tf.nn.softmax(logits)
             entropy = tf.where(right, -tf.reduce_sum(p * tf.math.log(p), -1), 0)
             score = entropy - 0.7 * mean - 0.3 * objectives.total_variation(masks)
         else:
             loss = -tf.gather(tf.nn.log_softmax(logits), labels, batch_dims=1)
             score = loss + 0.7 * tf.nn.relu(tf.where(right & ~still, 1.0, 0.0) - mean)
+        if "masked_in_weight" in options:
+            kept = critic(images * masks + hole * (1 - masks), training=False)["logits"]
+            score += 0.4 * tf.gather(tf.nn.log_softmax(kept), labels, batch_dims=1)
         score = tf.reduce_mean(score)
     variables = peer.mask_variables
     for variable, gradient in zip(variables, tape.gradient(score, variables), strict=True):

@@ -150,3 +150,29 @@ def test_bounds_of_the_terms_of_a_mask(mask):
     assert 0 <= objectives.adaptive_size(mask, 1.0, 0.0).numpy() <= 1
     assert 0 <= objectives.total_variation(mask).numpy() <= 2
     assert 0 <= objectives.mask_entropy(mask).numpy() <= 0.54  # -m log2 m is largest at 1/e
+
+
+def test_masking_fills_the_hole():
+    images, other = tf.fill((1, 2, 2, 3), 2.0), tf.fill((1, 2, 2, 3), 10.0)
+    kept = objectives.masked_in(images, MASKS, other)[0, :, :, 0]
+    left = objectives.masked_out(images, MASKS, other)[0, :, :, 0]
+    assert kept.numpy().tolist() == [[2, 6], [10, 10]]
+    assert left.numpy().tolist() == [[10, 6], [2, 2]]
+
+
+def test_fillings():
+    # Two images of 16x16: the left half 0 and the right half 1, and its mirror image; both x 3.
+    ramp = np.repeat(np.arange(16) // 8, 3).reshape(1, 16, 3)
+    images = tf.constant(np.stack([np.repeat(x, 16, 0) for x in (ramp, ramp[:, ::-1])]), tf.float32)
+    assert objectives.filling(images, "mean") is None
+    np.testing.assert_array_equal(objectives.filling(images, "shuffle"), images[::-1])
+    blurred = objectives.filling(images, "blur").numpy()
+    np.testing.assert_allclose(blurred.mean(axis=(1, 2)), 0.5, atol=1e-6)
+    # Cells of 2x2: at the edge between 0 and 1 a fourth and three fourths.
+    np.testing.assert_allclose(blurred[0, 5, 6:10, 0], [0, 0.25, 0.75, 1], atol=1e-6)
+    noise = objectives.filling(tf.repeat(tf.repeat(images, 8, 1), 8, 2), "noise", 1, 2).numpy()
+    assert noise.mean(axis=(1, 2)) == pytest.approx(0.5, abs=0.02)
+    assert noise.std(axis=(1, 2)) == pytest.approx(0.5, abs=0.02)
+    again, later = (objectives.filling(images, "noise", 1, step).numpy() for step in (2, 3))
+    np.testing.assert_array_equal(again, objectives.filling(images, "noise", 1, 2))
+    assert not (again == later).any()

@@ -166,6 +166,14 @@ MISTAKES = {
     "an unknown thinning": ("--thinning=L0", "--thinning: thinning is F, L, FL or L<n>"),
     "an unknown score": ("--score=loss", "score"),
     "steps without a loss": ("--classifier_form=masked", "--classifier_form: 'masked' needs"),
+    "two rules for lambda": (
+        "--mask_size=0.2 --first_lambda_steps=3",
+        "--first_lambda_steps: with --mask_size lambda_R moves by itself",
+    ),
+    "no other picture": (
+        "--fill=shuffle --batch_size=1",
+        "--fill: shuffle needs two images a replica; found 1 for 1",
+    ),
     "an unknown flag": ("--lamda_size=1", "lamda_size"),
     "an argument": ("casm.flags", "takes flags only; found 'casm.flags'"),
     "a directory that cannot be": ("--run_dir=/dev/null/run", "--run_dir: "),

@@ -139,6 +139,18 @@ def test_draws_depend_on_seed_and_step_alone_and_are_even(classifier):
     assert np.bincount(np.array(drawn, int)[past])[1:] == pytest.approx(50, abs=27)
 
 
+def test_every_architecture_is_the_critic_as_often_and_the_first_as_its_thinning_says(classifier):
+    snapshots = Snapshots(classifier, Thinning(every=1, capacity=3, probability=0.25), seed=4)
+    snapshots.store(classifier)
+    kinds = [int(snapshots.draw_kind(step, 2)) for step in range(900)]
+    present, kept, *others = np.bincount(kinds)
+    # Four standard deviations of 300 in 900
+    assert [present + kept, *others] == pytest.approx([300] * 3, abs=57)
+    assert kept == pytest.approx(75, abs=35)
+    alone = [int(snapshots.draw_kind(step, 0)) for step in range(40)]
+    assert alone == [int(snapshots.draws_past(step)) for step in range(40)]
+
+
 def test_a_draw_does_not_depend_on_the_integers_type(classifier):
     snapshots = Snapshots(classifier, Thinning.named("L1"), seed=1)
     snapshots.store(classifier)

@@ -3,6 +3,7 @@
 import sys
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
@@ -170,6 +171,7 @@ def casm(classifier, decoder, thinning, dataset, strategy):
             snapshots,
             encoder,
             teacher,
+            [_critic(text, dataset) for text in FLAGS.critics],
             score=FLAGS.score,
             size=FLAGS.size,
             lambda_size=_lambda_size(len(dataset.labels)),
@@ -187,6 +189,22 @@ def casm(classifier, decoder, thinning, dataset, strategy):
             jit_compile=FLAGS.xla,
         )
     return model, _schedule(steps)
+
+
+def _critic(text, dataset):
+    """A further classifier as a critic: a data set's images -> logits."""
+    architecture, _, file = text.partition(":")
+    with program.blaming("critics"):
+        if architecture not in networks.ARCHITECTURES or not file:
+            raise ValueError(f"expected ARCHITECTURE:FILE; found {text!r}")
+        critic = networks.classifier(architecture, dataset.image_size, len(dataset.labels))
+        if not networks.load_weights(critic, file, architecture):
+            raise ValueError(f"{file} is for other classes than the data set's")
+    # Each network's own normalisation, of images that have the data set's.
+    mean, std = networks.normalisation(architecture) or (dataset.mean, dataset.std)
+    scale = tf.constant(np.divide(dataset.std, std), tf.float32)
+    shift = tf.constant(np.divide(np.subtract(dataset.mean, mean), std), tf.float32)
+    return lambda images: critic(images * scale + shift, training=False)["logits"]
 
 
 def _lambda_size(num_classes):

@@ -90,6 +90,12 @@ flags.DEFINE_string(
     "A .weights.h5 file of a trained classifier, or imagenet for those that come with Keras; "
     "without any it is pretrained. Of weights for other classes all but the head are taken.",
 )
+flags.DEFINE_list(
+    "critics",
+    [],
+    "Further classifiers for the same classes, ARCHITECTURE:FILE.weights.h5,... They never move; "
+    "each is the critic as often as --classifier, present and past.",
+)
 flags.DEFINE_boolean(
     "shared_encoder",
     True,
@@ -126,14 +132,14 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "score",
     "entropy",
-    ["entropy", "classification"],
+    objectives.CHOICES["score"],
     "What the decoder maximises on the masked image: the prediction's entropy (E) or the "
     "classification loss (C).",
 )
 flags.DEFINE_enum(
     "size",
     "adaptive",
-    ["adaptive", "l1"],
+    objectives.CHOICES["size"],
     "The size term: relu(c - mean m) where the mask hides the object (the original), or "
     "minus the L1 norm of eq. (7).",
 )
@@ -173,21 +179,21 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "fill",
     "mean",
-    objectives.FILLS,
+    objectives.CHOICES["fill"],
     "What is seen where the mask hides a picture: the mean colour (the paper), a blurred copy, "
     "noise of the picture's own mean and deviation, or another picture.",
 )
 flags.DEFINE_enum(
     "classifier_form",
     "both",
-    ["both", "masked"],
+    objectives.CHOICES["classifier_form"],
     "The classifier's loss: on the masked and the clean images, eq. (8), or on the masked "
     "alone, eq. (3).",
 )
 flags.DEFINE_enum(
     "masked_steps",
     "always",
-    ["always", "present"],
+    objectives.CHOICES["masked_steps"],
     "When the classifier learns from masked images: at every step (the paper) or where it is "
     "itself the critic (the original).",
 )

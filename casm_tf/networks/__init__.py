@@ -200,10 +200,8 @@ def mask_model(classifier, decoder, encoder=None):
 def logits(classifier, weights, images):
     """What a classifier would say with other weights; its own, and its statistics, do not move.
 
-    `weights` are as `Snapshots.draw` gives them, the trainable ones first; None are its own.
+    `weights` are as `Snapshots.draw` gives them, the trainable ones first.
     """
-    if weights is None:
-        return classifier(images, training=False)["logits"]
     count = len(classifier.trainable_variables)
     outputs, _ = classifier.stateless_call(weights[:count], weights[count:], images, training=False)
     return outputs["logits"]
