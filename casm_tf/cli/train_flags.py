@@ -225,16 +225,10 @@ flags.DEFINE_integer(
     upper_bound=_LARGEST,
 )
 flags.DEFINE_float(
-    "pretraining_rate",
-    3e-3,
-    "AdamW's first learning rate in the pretraining; it falls linearly to 0.",
-    lower_bound=0,
+    "pretraining_rate", 3e-3, "AdamW's first rate; it falls linearly to 0.", lower_bound=0
 )
 flags.DEFINE_float(
-    "epochs",
-    12.0,
-    "How often the alternation sees each training image; the original's 60 are of a fifth each.",
-    lower_bound=1e-6,
+    "epochs", 12.0, "Of all training images; the original's 60 are of a fifth.", lower_bound=1e-6
 )
 flags.DEFINE_integer(
     "steps", None, "Of the alternation, instead of --epochs.", lower_bound=1, upper_bound=_LARGEST
@@ -272,15 +266,10 @@ flags.DEFINE_boolean(
     "would, instead of each replica's.",
 )
 flags.DEFINE_enum(
-    "precision",
-    "float32",
-    ["float32", "mixed_bfloat16"],
-    "What the networks compute in; weights, losses and masks stay in float32.",
+    "precision", "float32", ["float32", "mixed_bfloat16"], "What the networks compute in."
 )
 flags.DEFINE_boolean(
-    "deterministic",
-    False,
-    "The same weights to the last bit from the same seed, on the same machine; slower on GPUs.",
+    "deterministic", False, "The same weights to the bit from the same seed; slower on GPUs."
 )
 flags.DEFINE_boolean(
     "xla",
@@ -293,10 +282,7 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("checkpoint_every", 400, "Steps between checkpoints.", lower_bound=1)
 flags.DEFINE_integer(
-    "validate_every",
-    400,
-    "Steps between looks at the validation split, with pictures for TensorBoard.",
-    lower_bound=1,
+    "validate_every", 400, "Steps between looks at the validation split.", lower_bound=1
 )
 
 # NaN and infinity are within every bound.
