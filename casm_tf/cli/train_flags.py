@@ -109,6 +109,12 @@ flags.DEFINE_enum(
     ["nearest", "bilinear"],
     "From the decoder's resolution to the image's.",
 )
+flags.DEFINE_boolean(
+    "aligned",
+    False,
+    "Whether the decoder reads each map where the classifier sees it. The original takes a map for "
+    "the image resized, and draws a ResNet's coarsest 15 pixels too far right and down.",
+)
 flags.DEFINE_float(
     "smoothing",
     0.0,
