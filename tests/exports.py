@@ -11,11 +11,13 @@ LABELS = ("cat", "dog", "강아지")
 MEAN, STD = (0.4, 0.45, 0.5), (0.2, 0.25, 0.3)
 
 
-def tiny_model(classes=3, size=SIZE):
+def tiny_model(classes=3, size=SIZE, aligned=False, smoothing=0.0):
     """Images -> {"mask", "logits"}, untrained, with masks that are neither flat nor grey."""
     keras.utils.set_random_seed(0)
     classifier = networks.classifier("small_resnet", size, classes)
-    decoder = networks.decoder(networks.map_shapes(classifier), size, 4, "bilinear")
+    places = networks.map_places(classifier) if aligned else None
+    shapes = networks.map_shapes(classifier)
+    decoder = networks.decoder(shapes, size, 4, "bilinear", smoothing, places)
     kernel = decoder.get_layer("final").kernel
     kernel.assign(4 * kernel)
     outputs = classifier.output

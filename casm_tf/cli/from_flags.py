@@ -107,8 +107,9 @@ def classifier_and_decoder(dataset, strategy):
             with program.blaming("levels"):
                 classifier = networks.with_coarsest_maps(classifier, FLAGS.levels)
         shape = (dataset.image_size, FLAGS.decoder_channels, FLAGS.upsampling, FLAGS.smoothing)
+        places = networks.map_places(classifier) if FLAGS.aligned else None
         with program.blaming("smoothing"):
-            decoder = networks.decoder(networks.map_shapes(classifier), *shape)
+            decoder = networks.decoder(networks.map_shapes(classifier), *shape, places)
     if FLAGS.synchronized_batch_normalization:
         networks.synchronize_batch_normalization(classifier)
         networks.synchronize_batch_normalization(decoder)

@@ -120,6 +120,12 @@ flags.DEFINE_integer(
 flags.DEFINE_enum(
     "upsampling", "nearest", ["nearest", "bilinear"], "Of the decoder's map to the image."
 )
+flags.DEFINE_boolean(
+    "aligned",
+    False,
+    "Whether the decoder reads each map where the classifier sees it. The original takes a map for "
+    "the image resized, and draws a ResNet's coarsest 15 pixels too far right and down.",
+)
 flags.DEFINE_float(
     "smoothing",
     0.0,

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import math
 import pathlib
 import warnings
 
@@ -27,6 +28,7 @@ __all__ = [
     "head",
     "load_weights",
     "logits",
+    "map_places",
     "map_shapes",
     "mask_model",
     "normalisation",
@@ -210,6 +212,29 @@ def logits(classifier, weights, images):
 def map_shapes(model):
     """The shapes (height, width, channels) of a classifier's maps, finest first."""
     return [tuple(x.shape[1:]) for x in model.output["maps"]]
+
+
+def map_places(model):
+    """The places of a classifier's maps, [(stride, first)], finest first.
+
+    Cell i of a map lies at pixel stride * i + first, the middle of what it sees
+    (casm_tf/networks/places.py). The classifier is one of `ARCHITECTURES`; its name tells which.
+    """
+    # A map's size is the image's, halved and rounded up so many times.
+    halvings = [math.log2(model.input_shape[1] / height) for height, _, _ in map_shapes(model)]
+    strides = [2 ** math.ceil(count) for count in halvings]
+    return [(stride, _first(model.name, stride)) for stride in strides]
+
+
+def _first(architecture, stride):
+    """The pixel at which a map's first cell lies, by how the strided layers before it pad."""
+    if architecture in RESNETS or "resnet" in architecture:
+        return 0  # as much on both sides: cell i is in the middle of 2i - 1, 2i, 2i + 1
+    if architecture.startswith("convnext"):
+        return (stride - 1) / 2  # not at all: patches, cell i is between 2i and 2i + 1
+    if architecture.startswith("densenet"):
+        return (stride - 4) / 2  # on both sides down to stride 4, patches from there on
+    return stride - 1  # TensorFlow's "same", of even sizes right and below alone: 2i to 2i + 2
 
 
 @contextlib.contextmanager

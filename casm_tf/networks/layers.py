@@ -5,6 +5,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from casm_tf.networks.places import resampled
+
 
 def he_fan_out():
     """normal(0, sqrt(2 / (size^2 filters))), as the original code starts from."""
@@ -141,7 +143,14 @@ class UpsampledConvolution(layers.Layer):
     convolutions whose outputs are shifted and added, and a 1x1 convolution commutes with the
     upsampling. Nine channels a map are upsampled instead of `channels`, and nothing is
     concatenated. Kernel and bias are those of the plain convolution.
+
+    With the maps' `places` (places.py) each is read where it lies; without, as TensorFlow resizes
+    images: as if all cells were patches of the same image.
     """
+
+    def __init__(self, places=None, **kwargs):
+        super().__init__(**kwargs)
+        self.places = places
 
     def build(self, input_shapes):
         self.kernel = self.add_weight(
@@ -162,7 +171,11 @@ class UpsampledConvolution(layers.Layer):
             kernel = ops.reshape(ops.transpose(kernel, (3, 2, 0, 1)), (1, 1, x.shape[-1], 9))
             x = ops.conv(x, ops.cast(kernel, x.dtype), padding="valid")
             if level and (is_open or x.shape[1:3] != size):
-                x = tf.image.resize(x, (height, width))
+                if self.places:
+                    places = self.places[level], self.places[0]
+                    x = resampled(x, (height, width), *places)
+                else:
+                    x = tf.image.resize(x, (height, width))
             taps += ops.cast(x, self.compute_dtype)
         # Tap 3i + j of the kernel is read at (i - 1, j - 1) from where its product is added.
         taps = ops.pad(taps, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -175,6 +188,32 @@ class UpsampledConvolution(layers.Layer):
 
     def compute_output_shape(self, input_shapes):
         return (*input_shapes[0][:-1], 1)
+
+    def get_config(self):
+        own = {"places": self.places} if self.places else {}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("casm_tf")
+class Enlargement(layers.Layer):
+    """Maps [B, H, W, C] -> [B, stride H, stride W, C], from their place to the image's pixels."""
+
+    def __init__(self, place, interpolation, **kwargs):
+        super().__init__(**kwargs)
+        self.place = place
+        self.interpolation = interpolation
+
+    def call(self, maps):
+        size = [self.place[0] * side for side in tf.unstack(tf.shape(maps)[1:3])]
+        return resampled(maps, size, self.place, (1, 0), self.interpolation)
+
+    def compute_output_shape(self, input_shape):
+        batch, *size, channels = input_shape
+        return (batch, *(side and self.place[0] * side for side in size), channels)
+
+    def get_config(self):
+        own = {"place": self.place, "interpolation": self.interpolation}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("casm_tf")

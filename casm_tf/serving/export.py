@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from casm_tf.host import files
+from casm_tf.networks import layers
 from casm_tf.serving.mask_model import DESCRIPTION, newest_version
 from casm_tf.serving.servable import PLACES, checked_size, servable
 
@@ -121,6 +122,8 @@ _IN_FLOAT32 = (
     keras.layers.Dense,
     keras.layers.Rescaling,
     keras.layers.UpSampling2D,
+    layers.Enlargement,
+    layers.Smoothing,
 )
 
 
@@ -131,16 +134,16 @@ def _computing_in(model, precision):
         yield
         return
     parts = [model, *(layer for layer in model.layers if isinstance(layer, keras.Model))]
-    layers = [
+    changed = [
         layer for part in parts for layer in part.layers if not isinstance(layer, _IN_FLOAT32)
     ]
-    before = [layer.dtype_policy for layer in layers]
-    for layer in layers:
+    before = [layer.dtype_policy for layer in changed]
+    for layer in changed:
         layer.dtype_policy = keras.DTypePolicy("mixed_bfloat16")
     try:
         yield
     finally:
-        for layer, policy in zip(layers, before, strict=True):
+        for layer, policy in zip(changed, before, strict=True):
             layer.dtype_policy = policy
 
 
