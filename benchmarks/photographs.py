@@ -16,8 +16,6 @@ call resumes. CAM and Grad-CAM explain the same classifier before the alternatio
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
@@ -27,11 +25,11 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from benchmarks import runs
 from casm_tf import evaluation, networks, pretrained
 from casm_tf.cli import program
 from casm_tf.data import input_pipeline
 from casm_tf.evaluation.comparison import Method
-from casm_tf.networks import keras_files
 
 FLAGS = flags.FLAGS
 
@@ -109,27 +107,21 @@ def run_of(thinning, lambda_size=None):
     """The `Method` of a run, trained first where it is not there."""
     name = thinning if lambda_size is None else f"{thinning}_{lambda_size}"
     run_dir = pathlib.Path(FLAGS.runs_dir) / name
-    if not (run_dir / "model.keras").exists():
-        if not FLAGS.image_dir:
-            raise program.UserError(f"--image_dir: {run_dir} is to be trained; found no folder")
-        given = {
-            "flagfile": _FLAGFILE,
-            "image_dir": FLAGS.image_dir,
-            "classifier_weights": FLAGS.classifier_weights,
-            "run_dir": run_dir,
-            "data_dir": FLAGS.data_dir,
-            "steps": FLAGS.steps,
-            "lambda_size": lambda_size,
-            # The flagfile's first lambda_R would leave nothing of F's mask.
-            "first_lambda_steps": None if lambda_size is None else 0,
-            # The flagfile's own thinning is L100's share of its steps.
-            "thinning": None if thinning == "L100" else thinning,
-        }
-        arguments = [f"--{key}={value}" for key, value in given.items() if value is not None]
-        command = [sys.executable, "-m", "casm_tf.train", *arguments]
-        if subprocess.run(command, check=False).returncode:
-            raise program.UserError(f"{' '.join(command)} failed")
-    return Method.of_model(keras_files.load_keras(run_dir / "model.keras"))
+    if not FLAGS.image_dir and not (run_dir / "model.keras").exists():
+        raise program.UserError(f"--image_dir: {run_dir} is to be trained; found no folder")
+    given = {
+        "flagfile": _FLAGFILE,
+        "image_dir": FLAGS.image_dir,
+        "classifier_weights": FLAGS.classifier_weights,
+        "data_dir": FLAGS.data_dir,
+        "steps": FLAGS.steps,
+        "lambda_size": lambda_size,
+        # The flagfile's first lambda_R would leave nothing of F's mask.
+        "first_lambda_steps": None if lambda_size is None else 0,
+        # The flagfile's own thinning is L100's share of its steps.
+        "thinning": None if thinning == "L100" else thinning,
+    }
+    return Method.of_model(runs.model_of(run_dir, given))
 
 
 def shipped():

@@ -146,6 +146,11 @@ def test_centre_box_is_the_originals():
     assert mask[33:-33, 33:-33].all() and mask.sum() == 158 * 158
 
 
+def test_a_centre_box_has_the_share_of_each_side_that_is_asked_for():
+    assert centre_box(4, 8, 0.5).tolist() == [[0] * 8, *[[0, 0, 1, 1, 1, 1, 0, 0]] * 2, [0] * 8]
+    assert centre_box(3, 5, 1).all()
+
+
 def test_baselines_are_boxes_to_the_evaluator():
     masks = [full_image(30, 40), centre_box(30, 40)]
     evaluator = LocalizationEvaluator()

@@ -34,12 +34,13 @@ def full_image(height, width):
     return np.ones((height, width), np.float32)
 
 
-def centre_box(height, width):
-    """The mask of a centred box of half the image's area: 0 or 1, float32 [height, width].
+def centre_box(height, width, share=0.5**0.5):
+    """The mask of a centred box: 0 or 1, float32 [height, width].
 
-    Each side is sqrt(1/2) of the image's, to the pixel: 158 of 224, as the original code's.
+    Each side is a `share`, in (0, 1], of the image's, to the pixel; by default that of half its
+    area: 158 of 224, as the original code's.
     """
-    top, left = (round(side * (1 - 0.5**0.5) / 2) for side in (height, width))
+    top, left = (round(side * (1 - share) / 2) for side in (height, width))
     mask = np.zeros((height, width), np.float32)
     mask[top : height - top, left : width - left] = 1
     return mask
