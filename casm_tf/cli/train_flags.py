@@ -123,8 +123,7 @@ flags.DEFINE_enum(
 flags.DEFINE_boolean(
     "aligned",
     False,
-    "Whether the decoder reads each map where the classifier sees it. The original takes a map for "
-    "the image resized, and draws a ResNet's coarsest 15 pixels too far right and down.",
+    "Whether the decoder reads each map where its cells look, not as an image resized (the paper).",
 )
 flags.DEFINE_float(
     "smoothing",
