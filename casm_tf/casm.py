@@ -82,8 +82,6 @@ class CASM(Stepwise):
             raise ValueError(
                 f"lambda_size and the other weights are at least 0; found {min(weights)}"
             )
-        if classifier_form == "masked" and masked_steps == "present":
-            raise ValueError("classifier_form 'masked' needs masked_steps 'always'")
 
         self.classifier = classifier
         self.decoder = decoder
@@ -166,8 +164,9 @@ class CASM(Stepwise):
         gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
         gradients = [gradient / replicas.num_replicas_in_sync for gradient in gradients]
         self._apply(self.decoder_optimizer, gradients, self.mask_variables)
-        covered = replicas.all_reduce("sum", tf.reduce_sum(values["mask_mean"]))
-        self.lambda_size.move(covered / count)
+        self.lambda_size.move(
+            replicas.all_reduce("sum", tf.reduce_sum(values["mask_mean"])) / count
+        )
 
         moved = [self.decoder, self.encoder, None if self.is_fixed else self.classifier]
         numbers += networks.share_statistics(*filter(None, moved))
@@ -199,12 +198,11 @@ class CASM(Stepwise):
         filling = objectives.filling(images, self.fill, self.snapshots.seed, self.steps_taken)
         masked_images = objectives.masked_out(images, masks, filling)
 
-        clean_loss = objectives.cross_entropy(clean["logits"], labels)
-        loss = clean_loss
+        loss = objectives.cross_entropy(clean["logits"], labels)
         if critic is None or self.masked_steps == "always":
             critic_logits = self.classifier(masked_images, training=moves)["logits"]
             masked_loss = objectives.cross_entropy(critic_logits, labels)
-            loss = objectives.classifier_loss(clean_loss, masked_loss, self.classifier_form)
+            loss = objectives.classifier_loss(loss, masked_loss, self.classifier_form)
         if critic is not None:
             critic_logits = critic(masked_images)
 

@@ -30,10 +30,15 @@ ORIGINAL_LAMBDA = {
 
 
 def check_choices(**chosen):
-    """Raise ValueError where something is chosen, name=choice, that is not in `CHOICES`."""
+    """Raise ValueError where something is chosen, name=choice, that is not in `CHOICES`.
+
+    Or where both choices of the classifier's leave steps without any loss.
+    """
     for name, choice in chosen.items():
         if choice not in CHOICES[name]:
             raise ValueError(f"{name} is {' or '.join(map(repr, CHOICES[name]))}; found {choice!r}")
+    if chosen.get("classifier_form") == "masked" and chosen.get("masked_steps") == "present":
+        raise ValueError("classifier_form 'masked' needs masked_steps 'always'")
 
 
 def filling(images, fill, seed=0, step=0):
