@@ -42,6 +42,7 @@ GOOD = {
     "masked_in_weight": ("0", "1", "1e-300"),
     "fill": ("mean", "blur", "noise"),
     "levels": ("1", "2", "4"),
+    "mask_size": ("0.2", "0.001", "0.999"),
     "classifier_form": ("both", "masked"),
     "masked_steps": ("always", "present"),
     "thinning": ("L1", "L2", "F", "L", "FL", "L100", "L" + HUGE),
@@ -77,11 +78,13 @@ TREE_GOOD = {
     "masks": ("{root}/masks",),
     "classes": ("0-1", "1-2", "{root}/cats.txt"),
     "classifier_weights": ("{root}/cats.weights.h5",),
+    "critics": ("small_resnet:{root}/cats.weights.h5",),
 }
 DIGITS_GOOD = {
     "targets": ("labels", "predictions"),
     "classes": ("0-1", "0-9", "{root}/digits.txt"),
     "classifier_weights": ("{root}/digits.weights.h5",),
+    "critics": ("small_resnet:{root}/digits.weights.h5",),
 }
 # What has to be refused, whatever the other flags are.
 WRONG = {
@@ -197,6 +200,11 @@ def draw(seed):
     if on_tree:
         chosen |= {"dataset": "image_folder", "image_dir": TREE}
         chosen.setdefault("image_size", "32")
+    if "classes" in chosen:  # the critics' weights are for all of them
+        chosen.pop("critics", None)
+    if "mask_size" in chosen:  # lambda_R then moves by itself, from something on
+        chosen.pop("first_lambda_steps", None)
+        chosen.pop("lambda_size", None)
     if "classes" in chosen or chosen["classifier"] != "small_resnet":
         chosen.pop("classifier_weights", None)  # they are of a small_resnet and all classes
     if chosen["classifier"] != "small_resnet":
