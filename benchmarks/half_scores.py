@@ -6,22 +6,19 @@ import statistics
 import numpy as np
 from tqdm import tqdm
 
-from casm_tf.data import input_pipeline
 from casm_tf.evaluation import Accuracy, LocalizationEvaluator, MaskStatistics, MaxBoxAcc
 from casm_tf.host import files
 
 _HALVES = ("choice", "report")
 _MEASURES = ("LE", "OM", "F1", "MaxBoxAccV2", "mask_mean", "top1")
-_BATCH = 128
 
 
-def scored(dataset, look, title="untrained"):
-    """{method: {half: {measure: number}}} over the validation pictures.
+def scored(batches, look, title):
+    """{method: {half: {measure: number}}} over the batches of `evaluation_batches`.
 
     `look` takes images to (the classes that are predicted for them, {method: masks}).
     """
     scores, first = {}, 0
-    batches = input_pipeline.evaluation_batches(dataset, "validation", _BATCH)
     for batch in tqdm(batches.as_numpy_iterator(), desc=f"scoring {title}", unit="batch"):
         labels = batch["labels"]
         classes, masks = look(batch["images"])

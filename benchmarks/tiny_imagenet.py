@@ -122,10 +122,11 @@ def main():
                 before.save_weights(path)
     # Once a row is there: a slip in --extra, which its training refuses, does not bind the next.
     describe = functools.partial(run_directory.describe, runs_dir, settings, dataset.description())
+    batches = input_pipeline.evaluation_batches(dataset, "validation", 128)
     rows, chosen = {}, {}
 
     def run(row, weight, seed):
-        scores = scores_of_run(dataset, common, row, weight, seed)
+        scores = scores_of_run(batches, common, row, weight, seed)
         describe()
         return scores
 
@@ -137,7 +138,8 @@ def main():
             tried |= {weight: run("F", weight, FLAGS.seeds[0]) for weight in FLAGS.f_lambdas}
             best = chosen["F_tuned"] = lowest(tried)
             rows["F_tuned"] = [run("F", best, seed) for seed in FLAGS.seeds]
-    untrained = kept(runs_dir / "untrained", lambda: scored(dataset, untrained_methods(before)))
+    look = untrained_methods(before)
+    untrained = kept(runs_dir / "untrained", lambda: scored(batches, look, "untrained"))
     describe()
     boxes = {share: untrained.pop(box_name(share)) for share in _SHARES}
     best = chosen["centre_box"] = lowest(boxes)
@@ -186,7 +188,7 @@ def name_of(row, weight, seed):
     return f"{row}_{weight if weight == _ORIGINAL else f'{float(weight):g}'}_seed{seed}"
 
 
-def scores_of_run(dataset, common, row, weight, seed):
+def scores_of_run(batches, common, row, weight, seed):
     """The scores of a run; it is trained and scored first where it is not yet."""
     run_dir = pathlib.Path(FLAGS.runs_dir) / name_of(row, weight, seed)
 
@@ -198,7 +200,7 @@ def scores_of_run(dataset, common, row, weight, seed):
             outputs = model.predict_on_batch(images)
             return outputs["logits"].argmax(-1), {row: outputs["mask"][..., 0]}
 
-        return scored(dataset, look, run_dir.name)[row]
+        return scored(batches, look, run_dir.name)[row]
 
     return kept(run_dir, made)
 
