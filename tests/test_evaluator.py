@@ -26,7 +26,7 @@ def test_evaluator_scores_compares_and_draws(finished_run, tiny_data_dir, tmp_pa
     assert set(results) == {"casm", "twin", "full_image", "centre_box"} | maps
     keys = {"OM", "LE", "F1", "top1", "top1_masked_in", "top1_masked_out", "PxAP", "MaxBoxAcc"}
     keys |= {"mask_mean", "mask_std", "mask_entropy", "mask_tv", "MaxBoxAccV2", "pointing_game"}
-    keys |= {"insertion", "deletion"}
+    keys |= {"insertion", "deletion", "MAE", "maxF", "S", "E", "IoU", "pixel_accuracy"}
     assert "top1_before" in results["casm"]
     beside = json.loads((run_dir / "comparison.json").read_text())
     for name, values in results.items():
@@ -50,7 +50,9 @@ def test_evaluator_scores_compares_and_draws(finished_run, tiny_data_dir, tmp_pa
     assert 0 < results["casm"]["true_box_area"] < 1
     for name in ("CASM", "twin", "SmoothGrad", "Insertion", "Deletion"):
         assert name in page
-    assert "PxAP" in done.stdout
+    (head,) = (line for line in done.stdout.splitlines() if "PxAP" in line and "LE" in line)
+    assert "PxAP MAE maxF S E IoU pixels in" in " ".join(head.split())
+    assert all(f"<dt>{title}</dt>" in page for title in ("MAE", "maximal F", "S-measure", "IoU"))
 
 
 def test_data_are_called_by_what_is_in_them():

@@ -22,6 +22,7 @@ from casm_tf.evaluation import (
     PointingGame,
     PxAP,
     SaliencyMetric,
+    SalientObject,
 )
 from casm_tf.evaluation.localization import continuous_f1, iou, min_max, predict_box
 
@@ -33,6 +34,7 @@ EVALUATORS = {
     "pointing game": (PointingGame, ("masks", "boxes")),
     "tolerant": (lambda: PointingGame(2.5), ("masks", "boxes")),
     "PxAP": (PxAP, ("masks", "truths")),
+    "salient object": (SalientObject, ("masks", "truths")),
     "saliency metric": (SaliencyMetric, ("shares", "first")),
     "insertion": (InsertionDeletion, ("curves", "fading")),
     "accuracy": (Accuracy, ("labels", "classes")),

@@ -65,6 +65,12 @@ def test_the_terminal_marks_the_best_of_a_column_that_has_a_direction():
     assert ends[0] == ends[1][1:]  # the columns are right of a long name, one below the other
 
 
+def test_the_measures_of_salient_objects_have_a_direction():
+    better = {key: measure.better for key, measure in tables.MEASURES["Salient object"].items()}
+    assert better.pop("MAE") == "lower"
+    assert better == dict.fromkeys(("maxF", "S", "E", "IoU", "pixel_accuracy"), "higher")
+
+
 def test_the_terminal_says_how_large_the_true_boxes_are():
     assert "true boxes" not in terminal_table.text(RESULTS)
     casm = {**RESULTS["casm"], "true_box_area": 0.4251}

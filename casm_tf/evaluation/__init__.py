@@ -17,6 +17,7 @@ from casm_tf.evaluation.max_box_acc import THRESHOLDS, MaxBoxAcc
 from casm_tf.evaluation.pointing_game import PointingGame
 from casm_tf.evaluation.px_ap import PxAP
 from casm_tf.evaluation.saliency_metric import SaliencyMetric, crop_to_boxes
+from casm_tf.evaluation.salient_object import SalientObject
 
 __all__ = [
     "THRESHOLDS",
@@ -28,6 +29,7 @@ __all__ = [
     "PointingGame",
     "PxAP",
     "SaliencyMetric",
+    "SalientObject",
     "crop_to_boxes",
     "deletion_images",
     "insertion_images",

@@ -19,6 +19,18 @@ def checked_masks(masks):
     return masks
 
 
+def checked_truths(truths, masks):
+    """True masks as bool, of the masks' shape; ValueError if they are not that, or not 0 or 1."""
+    truths = np.asarray(truths)
+    if truths.shape != masks.shape:
+        raise ValueError(
+            f"true masks are {list(masks.shape)} like the masks; found {list(truths.shape)}"
+        )
+    if not np.all((truths == 0) | (truths == 1)):
+        raise ValueError(f"true masks are 0 or 1; found {np.min(truths):g} to {np.max(truths):g}")
+    return truths.astype(bool)
+
+
 def checked_boxes(boxes, masks):
     """The boxes, int64 [N, 4] for each mask, N >= 1; ValueError if they are not that."""
     boxes = [np.asarray(image_boxes) for image_boxes in boxes]

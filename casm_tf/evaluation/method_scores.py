@@ -72,6 +72,7 @@ class Scores:
         self.pointing_game = evaluation.PointingGame()
         self.saliency_metric = evaluation.SaliencyMetric()
         self.px_ap = evaluation.PxAP()
+        self.salient_object = evaluation.SalientObject()
         self.perturbation = evaluation.InsertionDeletion()
         self.has_boxes = self.has_masks = False
 
@@ -99,6 +100,7 @@ class Scores:
             truths = batch.masks[batch.has_mask]
             self.has_masks |= bool(truths.any())  # PxAP is of objects' pixels
             self.px_ap.accumulate(masks[batch.has_mask], truths)
+            self.salient_object.accumulate(masks[batch.has_mask], truths)
 
         predicted = [localization.predict_box(mask) for mask in masks]
         crops, areas = evaluation.crop_to_boxes(images, predicted)
@@ -119,7 +121,7 @@ class Scores:
         if self.has_boxes:
             measures += [self.localization, self.max_box_acc, self.pointing_game]
         if self.has_masks:
-            measures.append(self.px_ap)
+            measures += [self.px_ap, self.salient_object]
         if self.perturbation_steps:
             measures.append(self.perturbation)
         results = {key: value for measure in measures for key, value in measure.compute().items()}

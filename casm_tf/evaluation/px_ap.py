@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from casm_tf.evaluation.checks import checked_masks
+from casm_tf.evaluation.checks import checked_masks, checked_truths
 from casm_tf.evaluation.localization import min_max
 from casm_tf.evaluation.max_box_acc import THRESHOLDS
 
@@ -28,17 +28,9 @@ class PxAP:
         Of these a pixel is 0 or 1, of any type. Raises ValueError for anything else.
         """
         masks = checked_masks(masks)
-        truths = np.asarray(truths)
-        if truths.shape != masks.shape:
-            raise ValueError(
-                f"true masks are {list(masks.shape)} like the masks; found {list(truths.shape)}"
-            )
-        if not np.all((truths == 0) | (truths == 1)):
-            raise ValueError(
-                f"true masks are 0 or 1; found {np.min(truths):g} to {np.max(truths):g}"
-            )
+        truths = checked_truths(truths, masks)
         for mask, truth in zip(masks, truths, strict=True):
-            bins = _bins(min_max(mask)) + len(_EDGES) * truth.astype(int)
+            bins = _bins(min_max(mask)) + len(_EDGES) * truth
             counts = np.bincount(bins.ravel(), minlength=self._pixels.size)
             self._pixels += counts.reshape(self._pixels.shape)
 

@@ -47,6 +47,22 @@ MEASURES = {
             "pointing game", "higher", "share of images whose most salient pixel is in a true box"
         ),
     },
+    "Salient object": {
+        "MAE": Measure("MAE", "lower", "mean difference between the mask and the true one"),
+        "maxF": Measure(
+            "maximal F",
+            "higher",
+            "overlap with the object, precision before recall; at the best threshold for all",
+        ),
+        "S": Measure("S-measure", "higher", "likeness of structure, of objects and of regions"),
+        "E": Measure("E-measure", "higher", "alignment with the true mask, mean of thresholds"),
+        "IoU": Measure(
+            "IoU", "higher", "overlap of the object and of what is above 0.5; mean of images"
+        ),
+        "pixel_accuracy": Measure(
+            "pixels", "higher", "share of pixels that are right, above 0.5 or not; mean of images"
+        ),
+    },
     "Worth to the classifier": {
         "saliency_metric": Measure(
             "saliency metric",

@@ -9,6 +9,7 @@ _COLUMNS = {
     "F1": "F1",
     "MaxBoxAcc": "MaxBox",
     "PxAP": "PxAP",
+    **{"MAE": "MAE", "maxF": "maxF", "S": "S", "E": "E", "IoU": "IoU", "pixel_accuracy": "pixels"},
     "top1_masked_in": "in",
     "top1_masked_out": "out",
     "mask_mean": "size",
@@ -29,11 +30,13 @@ def text(results):
     casm = methods["casm"]
     columns = {key: title for key, title in _COLUMNS.items() if key in casm}
     width = max(15, *map(len, methods))
-    lines = ["", " " * width + "".join(f"{title:>10} " for title in columns.values())]
+    widths = {key: max(6, 1 + len(title)) for key, title in columns.items()}
+    head = "".join(f"{title:>{widths[key]}} " for key, title in columns.items())
+    lines = ["", " " * width + head]
     best = {key: tables.best(key, methods) for key in columns}
     for name, values in methods.items():
         cells = (
-            f"{tables.number(key, values[key]):>10}{'*' if name in best[key] else ' '}"
+            f"{tables.number(key, values[key]):>{widths[key]}}{'*' if name in best[key] else ' '}"
             for key in columns
         )
         lines.append(f"{name:{width}}" + "".join(cells))
