@@ -162,6 +162,12 @@ def trained_by(run):
     if settings.get("first_lambda_steps"):
         first, steps = settings["first_lambda_size"], settings["first_lambda_steps"]
         words[-1] += f" ({first:.4g} for the first {steps} steps)"
+    if settings.get("mask_size") is not None:
+        words[-1] = f"mask_size {settings['mask_size']:.4g}"
+    if settings.get("masked_in_weight"):
+        words.append(f"masked_in_weight {settings['masked_in_weight']:.4g}")
+    if settings.get("fill", "mean") != "mean":
+        words.append(f"fill {settings['fill']}")
     length = "epochs" if settings["steps"] is None else "steps"
     return ", ".join([*words, f"{length} {settings[length]}"])
 
