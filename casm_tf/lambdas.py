@@ -48,7 +48,7 @@ class Multiplier:
     Raises ValueError for other sizes and starts.
     """
 
-    def __init__(self, mask_size, start=10.0, rate=0.01):
+    def __init__(self, mask_size, start=10.0, rate=0.02):
         if not (0 < mask_size < 1 and start > 0):
             raise ValueError(
                 f"mask_size is above 0 and below 1, lambda_size above 0; found {mask_size}, {start}"
