@@ -29,7 +29,14 @@ from tqdm import tqdm
 
 from casm_tf import networks
 from casm_tf.cli import program
-from casm_tf.evaluation import LocalizationEvaluator, MaskStatistics, MaxBoxAcc, PointingGame, PxAP
+from casm_tf.evaluation import (
+    LocalizationEvaluator,
+    MaskStatistics,
+    MaxBoxAcc,
+    PointingGame,
+    PxAP,
+    SalientObject,
+)
 
 FLAGS = flags.FLAGS
 
@@ -102,13 +109,14 @@ def _boxes(random, count):
 def _evaluators():
     """By name, what an evaluator takes in of masks, boxes and true masks."""
     volume, mean = LocalizationEvaluator(), LocalizationEvaluator("mean")
-    mask_statistics = MaskStatistics()
+    mask_statistics, salient_object = MaskStatistics(), SalientObject()
     max_box_acc, px_ap, pointing_game = MaxBoxAcc(), PxAP(), PointingGame()
     return {
         "LE, OM, F1, volume rule": lambda m, b, t: volume.accumulate(m, b, [True] * len(m)),
         "LE, OM, F1, mean rule": lambda m, b, t: mean.accumulate(m, b, [True] * len(m)),
         "statistics": lambda m, b, t: mask_statistics.accumulate(m),
         "PxAP": lambda m, b, t: px_ap.accumulate(m, t),
+        "salient object": lambda m, b, t: salient_object.accumulate(m, t),
         "pointing game": lambda m, b, t: pointing_game.accumulate(m, b),
         "MaxBoxAcc": lambda m, b, t: max_box_acc.accumulate(m, b),
     }

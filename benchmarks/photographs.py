@@ -11,7 +11,7 @@ Trained, on --image_dir, are the rows that are not in --runs_dir yet: L100 (what
 configs/photographs.flags says), L, and F with the original's lambda_R and those of --f_lambdas; of
 these F_tuned is the one with the lowest LE on the set --choice, which is not reported. A broken-off
 call resumes. CAM and Grad-CAM explain the same classifier before the alternation. The last line is
-{set: {method: {"LE", "F1", "mask_mean", "PxAP"}}}.
+{set: {method: {"LE", "F1", "mask_mean"}}}, and with masks PxAP and the measures of `SalientObject`.
 """
 
 import json
@@ -49,7 +49,7 @@ flags.DEFINE_integer("batch_size", 32, "Pictures a forward pass.", lower_bound=1
 _FLAGFILE = "configs/photographs.flags"
 _CLASSIFIER = "efficientnet_lite0"
 _ORIGINAL_LAMBDA = "2.5"  # of F with score E
-_MEASURES = ("LE", "F1", "mask_mean", "PxAP")
+_MEASURES = ("LE", "F1", "mask_mean", "PxAP", "MAE", "maxF", "S", "E", "IoU", "pixel_accuracy")
 
 
 def main():
@@ -78,9 +78,9 @@ def main():
     classify = tf.function(lambda images: before(images, training=False)["logits"])
     results = {name: scored(some, methods, classify) for name, some in sets.items()}
     for name, rows in results.items():
-        print(f"\n{name:16}" + "".join(f"{measure:>11}" for measure in _MEASURES))
+        print(f"\n{name:16}" + "".join(f"{measure:>15}" for measure in _MEASURES))
         for row, values in rows.items():
-            found = (f"{values[key]:11.3f}" if key in values else " " * 11 for key in _MEASURES)
+            found = (f"{values[key]:15.3f}" if key in values else " " * 15 for key in _MEASURES)
             print(f"{row:16}" + "".join(found))
     print(json.dumps(results))
 
@@ -140,7 +140,10 @@ def shipped():
 def scored(dataset, methods, classify=None):
     """{method: {measure: number}} over all pictures of a set; a map explains what is predicted."""
     scores = {
-        name: (evaluation.LocalizationEvaluator(), evaluation.MaskStatistics(), evaluation.PxAP())
+        name: [
+            *(evaluation.LocalizationEvaluator(), evaluation.MaskStatistics()),
+            *(evaluation.PxAP(), evaluation.SalientObject()),
+        ]
         for name in methods
     }
     has_masks = False
@@ -153,16 +156,18 @@ def scored(dataset, methods, classify=None):
             boxes = [batch["boxes"][index][: batch["box_counts"][index]] for index in boxed]
             for name, method in methods.items():
                 masks = method.masks(images, classes)
-                localization, statistics, px_ap = scores[name]
+                localization, statistics, *of_masks = scores[name]
                 statistics.accumulate(masks)
                 if boxed.size:
                     localization.accumulate(masks[boxed], boxes)
                 if "masks" in batch and batch["has_mask"].any():
                     has_masks = True
-                    px_ap.accumulate(masks[batch["has_mask"]], batch["masks"][batch["has_mask"]])
+                    masked = masks[batch["has_mask"]], batch["masks"][batch["has_mask"]]
+                    for evaluator in of_masks:
+                        evaluator.accumulate(*masked)
     results = {}
-    for name, (localization, statistics, px_ap) in scores.items():
-        measures = (localization, statistics, px_ap) if has_masks else (localization, statistics)
+    for name, evaluators in scores.items():
+        measures = evaluators if has_masks else evaluators[:2]
         computed = {key: value for one in measures for key, value in one.compute().items()}
         results[name] = {key: computed[key] for key in _MEASURES if key in computed}
     return results
