@@ -45,6 +45,7 @@ def main():
     strategy = from_flags.strategy()
     dataset = from_flags.dataset()
     classifier, decoder = from_flags.classifier_and_decoder(dataset, strategy)
+    critics = from_flags.further_critics(dataset, strategy)
     untrained_part = from_flags.load_weights(classifier, decoder, dataset.labels)
     signals.stop_when_asked()
 
@@ -64,7 +65,7 @@ def main():
             if devices.is_chief(strategy):
                 _keep_first(classifier, dataset, run_dir)
 
-        model, schedule = from_flags.casm(classifier, decoder, thinning, dataset, strategy)
+        model, schedule = from_flags.casm(classifier, decoder, critics, thinning, dataset, strategy)
         batches = from_flags.batches(dataset, FLAGS.seed + 1)  # others than the pretraining's
         pictures = _pictures(model, dataset)
         loop.train(model, run_dir / "masks", schedule, batches, pictures, asked)

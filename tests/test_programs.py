@@ -170,6 +170,14 @@ MISTAKES = {
         "--mask_size=0.2 --first_lambda_steps=3",
         "--first_lambda_steps: with --mask_size lambda_R moves by itself",
     ),
+    "a critic of no file": (
+        "--critics=resnet18",
+        "--critics: expected ARCHITECTURE:FILE; found 'resnet18'",
+    ),
+    "a critic that is not there": (
+        "--critics=resnet18:no.weights.h5",
+        "--critics: there is no file no.weights.h5",
+    ),
     "no other picture": (
         "--fill=shuffle --batch_size=1",
         "--fill: shuffle needs two images a replica; found 1 for 1",

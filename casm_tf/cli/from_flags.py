@@ -146,6 +146,26 @@ def load_weights(classifier, decoder, labels):
     return "head"
 
 
+def further_critics(dataset, strategy):
+    """What `CASM` takes as further critics, a data set's images -> logits."""
+    with strategy.scope(), program.blaming("critics"):
+        return [_critic(text, dataset) for text in FLAGS.critics]
+
+
+def _critic(text, dataset):
+    architecture, _, file = text.partition(":")
+    if architecture not in networks.ARCHITECTURES or not file:
+        raise ValueError(f"expected ARCHITECTURE:FILE; found {text!r}")
+    critic = networks.classifier(architecture, dataset.image_size, len(dataset.labels))
+    if not networks.load_weights(critic, file, architecture):
+        raise ValueError(f"{file} is for other classes than the data set's")
+    # Each network's own normalisation, of images that have the data set's.
+    mean, std = networks.normalisation(architecture) or (dataset.mean, dataset.std)
+    scale = tf.constant(np.divide(dataset.std, std), tf.float32)
+    shift = tf.constant(np.divide(np.subtract(dataset.mean, mean), std), tf.float32)
+    return lambda images: critic(images * scale + shift, training=False)["logits"]
+
+
 def pretraining(classifier, strategy, part):
     """The `Pretraining` of all of a classifier or of its head alone, and its `Schedule`."""
     steps = FLAGS.pretraining_steps
@@ -158,7 +178,7 @@ def pretraining(classifier, strategy, part):
     return model, _schedule(steps)
 
 
-def casm(classifier, decoder, thinning, dataset, strategy):
+def casm(classifier, decoder, critics, thinning, dataset, strategy):
     """The `CASM`, compiled, and its `Schedule`."""
     steps = _steps(dataset)
     fall = (FLAGS.decay, steps, FLAGS.decay_every)
@@ -172,7 +192,7 @@ def casm(classifier, decoder, thinning, dataset, strategy):
             snapshots,
             encoder,
             teacher,
-            [_critic(text, dataset) for text in FLAGS.critics],
+            critics,
             score=FLAGS.score,
             size=FLAGS.size,
             lambda_size=_lambda_size(len(dataset.labels)),
@@ -190,22 +210,6 @@ def casm(classifier, decoder, thinning, dataset, strategy):
             jit_compile=FLAGS.xla,
         )
     return model, _schedule(steps)
-
-
-def _critic(text, dataset):
-    """A further classifier as a critic: a data set's images -> logits."""
-    architecture, _, file = text.partition(":")
-    with program.blaming("critics"):
-        if architecture not in networks.ARCHITECTURES or not file:
-            raise ValueError(f"expected ARCHITECTURE:FILE; found {text!r}")
-        critic = networks.classifier(architecture, dataset.image_size, len(dataset.labels))
-        if not networks.load_weights(critic, file, architecture):
-            raise ValueError(f"{file} is for other classes than the data set's")
-    # Each network's own normalisation, of images that have the data set's.
-    mean, std = networks.normalisation(architecture) or (dataset.mean, dataset.std)
-    scale = tf.constant(np.divide(dataset.std, std), tf.float32)
-    shift = tf.constant(np.divide(np.subtract(dataset.mean, mean), std), tf.float32)
-    return lambda images: critic(images * scale + shift, training=False)["logits"]
 
 
 def _lambda_size(num_classes):
