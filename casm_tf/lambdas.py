@@ -77,3 +77,14 @@ class Multiplier:
         error = tf.clip_by_value(mean_mask / self.mask_size - 1, -1, 1)
         moved = self.logarithm + self.rate * error
         self.logarithm.assign(tf.clip_by_value(moved, *_LOGARITHMS))
+
+
+def warning_of_masks(mean_mask):
+    """One line where trained masks cover nothing or everything, from their mean; else None."""
+    if mean_mask < 0.01:
+        found, help_ = "the masks have vanished", "a lower --lambda_size or --decoder_rate"
+    elif mean_mask > 0.99:
+        found, help_ = "the masks cover everything", "a higher --lambda_size, or --mask_size"
+    else:
+        return None
+    return f"warning: {found}, their mean is {mean_mask:.2g} on validation pictures: take {help_}"

@@ -25,7 +25,7 @@ from casm_tf.host import quiet  # before TensorFlow
 
 from absl import flags
 
-from casm_tf import networks
+from casm_tf import lambdas, networks
 from casm_tf.cli import from_flags, limits, program, signals, train_flags
 from casm_tf.data import damage, input_pipeline
 from casm_tf.host import files
@@ -70,6 +70,7 @@ def main():
         pictures = _pictures(model, dataset)
         loop.train(model, run_dir / "masks", schedule, batches, pictures, asked)
         if devices.is_chief(strategy):
+            _warn_of_masks(model, dataset)
             _save(model, run_dir)
         devices.wait_for_all(strategy)
 
@@ -126,15 +127,27 @@ def _keep_first(classifier, dataset, run_dir):
         print(warning, file=sys.stderr)
 
 
+def _shown(dataset):
+    """Some validation pictures, normalised."""
+    return next(iter(input_pipeline.evaluation_batches(dataset, "validation", 16)))["images"]
+
+
 def _pictures(model, dataset):
     """() -> the masks of some validation pictures, for TensorBoard."""
-    shown = next(iter(input_pipeline.evaluation_batches(dataset, "validation", 16)))["images"]
+    shown = _shown(dataset)
 
     def pictures():
         masks = model(shown, training=False).numpy()[..., 0]
         return {"masks": figures.mask_grid(dataset.denormalise(shown), masks)}
 
     return pictures
+
+
+def _warn_of_masks(model, dataset):
+    mean = model(_shown(dataset), training=False).numpy().mean()
+    warning = lambdas.warning_of_masks(mean)
+    if warning:
+        print(warning, file=sys.stderr)
 
 
 def _save(model, run_dir):

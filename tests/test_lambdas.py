@@ -55,3 +55,10 @@ def test_a_step_moves_it_by_the_mean_of_its_masks(eagerly):
     assert float(model.lambda_size(1)) == pytest.approx(expected, rel=1e-4)
     # A checkpoint has it.
     assert [float(x) for x in model.state["lambda_size"]] == pytest.approx([math.log(expected)])
+
+
+def test_masks_that_cover_nothing_or_everything_are_warned_of():
+    assert lambdas.warning_of_masks(0.3) is None
+    vanished, all_of_it = lambdas.warning_of_masks(1e-13), lambdas.warning_of_masks(0.999)
+    assert "the masks have vanished, their mean is 1e-13" in vanished and "lower" in vanished
+    assert "the masks cover everything, their mean is 1 " in all_of_it and "higher" in all_of_it
