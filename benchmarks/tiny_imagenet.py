@@ -7,8 +7,8 @@
 
 Trained, from one classifier and otherwise as configs/tiny_imagenet.flags, are the rows that are not
 in --runs_dir yet: L100 (thirty snapshots over the run), L, masked_in (L100 whose decoder is also to
-keep what is recognised), and F with the original's lambda_R and those of --f_lambdas. A broken-off
-call resumes; what is scored is not scored again.
+keep what is recognised, by the follow-up's weights), and F with the original's lambda_R and those
+of --f_lambdas. A broken-off call resumes; what is scored is not scored again.
 
 Of the validation pictures every second one is for choices: F_tuned is F with the lambda_R, and
 centre_box the box in the middle with the side, of the lowest LE there (F's with the first seed).
@@ -51,6 +51,7 @@ _FLAGFILE = pathlib.Path(__file__).parent.parent / "configs" / "tiny_imagenet.fl
 _TRAINED = ("L100", "L", "F", "masked_in")
 # The table's order.
 _ROWS = ("F", "F_tuned", "L", "L100", "masked_in", "cam", "grad_cam", "centre_box", "full_image")
+_FOLLOW_UP = 0.067  # its weights are 15 and 1
 _SNAPSHOTS = 30  # of L100 and masked_in, over the run
 _ORIGINAL = "original"  # lambda_R
 # Sides of boxes in the middle, as shares of the picture's.
@@ -178,7 +179,7 @@ def flags_of(row, weight, seed, steps):
     return {
         "thinning": f"L{max(1, steps // _SNAPSHOTS)}" if is_thinned else row,
         "lambda_size": None if weight == _ORIGINAL else weight,
-        "masked_in_weight": 1 if row == "masked_in" else None,
+        "masked_in_weight": _FOLLOW_UP if row == "masked_in" else None,
         "seed": seed,
     }
 

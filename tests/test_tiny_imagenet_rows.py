@@ -118,7 +118,7 @@ def test_the_rows_their_runs_and_what_is_kept(folder, tmp_path):
     own = ("thinning", "lambda_size", "masked_in_weight", "seed")
     assert [made["F_original_seed1"][key] for key in own] == ["F", None, None, "1"]
     assert [made["F_7.5_seed0"][key] for key in own] == ["F", "7.50", None, "0"]
-    assert [made["masked_in_9_seed1"][key] for key in own] == ["L3", 9.0, 1, "1"]
+    assert [made["masked_in_9_seed1"][key] for key in own] == ["L3", 9.0, 0.067, "1"]
     common = ("decay_every", "validate_every", "smoothing", "classifier", "flip", "batch_size")
     expected = ["60", "90", "1", "small_resnet", "true", "128"]
     assert [made["F_original_seed0"][key] for key in common] == expected
