@@ -7,11 +7,13 @@
 
 Trained, from one classifier and otherwise as configs/tiny_imagenet.flags, are the rows that are not
 in --runs_dir yet: L100 (thirty snapshots over the run), L, masked_in (L100 whose decoder is also to
-keep what is recognised, by the follow-up's weights), and F with the original's lambda_R and those
-of --f_lambdas. A broken-off call resumes; what is scored is not scored again.
+keep what is recognised, by the follow-up's weights), all with masks of the flagfile's size, and F
+with the original's lambda_R, with those of --f_lambdas, and with masks of that size too. A
+broken-off call resumes; what is scored is not scored again.
 
-Of the validation pictures every second one is for choices: F_tuned is F with the lambda_R, and
-centre_box the box in the middle with the side, of the lowest LE there (F's with the first seed).
+Of the validation pictures every second one is for choices: F_tuned is F with the lambda_R or size,
+and centre_box the box in the middle with the side, of the lowest LE there (F's with the first
+seed).
 The table is of the others, its deviations over --seeds. CAM and Grad-CAM explain what the
 classifier before the alternation predicts. OM goes by that classifier's predictions too, in the
 rows that are trained by the run's own.
@@ -53,7 +55,8 @@ _TRAINED = ("L100", "L", "F", "masked_in")
 _ROWS = ("F", "F_tuned", "L", "L100", "masked_in", "cam", "grad_cam", "centre_box", "full_image")
 _FOLLOW_UP = 0.067  # its weights are 15 and 1
 _SNAPSHOTS = 30  # of L100 and masked_in, over the run
-_ORIGINAL = "original"  # lambda_R
+# lambda_R: the original's, or the one that gives masks of the flagfile's size.
+_ORIGINAL, _SIZE = "original", "size"
 # Sides of boxes in the middle, as shares of the picture's.
 _SHARES = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 _OTHER_NAMES = {"crane": "crane (machine)"}  # of ImageNet's classes
@@ -71,9 +74,12 @@ flags.DEFINE_string(
 flags.DEFINE_integer("image_size", 64, "What the pictures are enlarged to.", lower_bound=32)
 flags.DEFINE_list("seeds", ["0"], "One training of each row a seed; of F's others the first only.")
 flags.DEFINE_list("rows", list(_TRAINED), f"What is trained, of {', '.join(_TRAINED)}.")
-flags.DEFINE_list("f_lambdas", ["5", "7.5"], "Of F, tried beside the original's.")
+flags.DEFINE_list("f_lambdas", ["1"], "Of F, tried beside the original's and the flagfile's size.")
 flags.DEFINE_float(
-    "lambda_size", None, "lambda_R of the other rows; by default the original's.", lower_bound=0
+    "lambda_size",
+    None,
+    "lambda_R of the other rows; by default the one that gives masks of the flagfile's size.",
+    lower_bound=0,
 )
 flags.DEFINE_integer("steps", None, "Of every training; by default the flagfile's.", lower_bound=1)
 flags.DEFINE_integer("batch_size", None, "Of the trainings; as above.", lower_bound=1)
@@ -132,11 +138,14 @@ def main():
         return scores
 
     for row in FLAGS.rows:
-        weight = _ORIGINAL if row == "F" or FLAGS.lambda_size is None else FLAGS.lambda_size
+        weight = _SIZE if FLAGS.lambda_size is None else FLAGS.lambda_size
+        if row == "F":
+            weight = _ORIGINAL
         rows[row] = [run(row, weight, seed) for seed in FLAGS.seeds]
         if row == "F":
             tried = {_ORIGINAL: rows["F"][0]}
-            tried |= {weight: run("F", weight, FLAGS.seeds[0]) for weight in FLAGS.f_lambdas}
+            others = (_SIZE, *FLAGS.f_lambdas)
+            tried |= {weight: run("F", weight, FLAGS.seeds[0]) for weight in others}
             best = chosen["F_tuned"] = lowest(tried)
             rows["F_tuned"] = [run("F", best, seed) for seed in FLAGS.seeds]
     look = untrained_methods(before)
@@ -176,9 +185,10 @@ def common_flags():
 def flags_of(row, weight, seed, steps):
     """{flag of casm_tf.train: value}, what tells one run from the others."""
     is_thinned = row in ("L100", "masked_in")
+    fixed = {"mask_size": None, "lambda_size": None if weight == _ORIGINAL else weight}
     return {
+        **({} if weight == _SIZE else fixed),
         "thinning": f"L{max(1, steps // _SNAPSHOTS)}" if is_thinned else row,
-        "lambda_size": None if weight == _ORIGINAL else weight,
         "masked_in_weight": _FOLLOW_UP if row == "masked_in" else None,
         "seed": seed,
     }
@@ -186,7 +196,8 @@ def flags_of(row, weight, seed, steps):
 
 def name_of(row, weight, seed):
     """A run's folder."""
-    return f"{row}_{weight if weight == _ORIGINAL else f'{float(weight):g}'}_seed{seed}"
+    named = weight in (_ORIGINAL, _SIZE)
+    return f"{row}_{weight if named else f'{float(weight):g}'}_seed{seed}"
 
 
 def scores_of_run(batches, common, row, weight, seed):

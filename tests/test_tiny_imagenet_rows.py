@@ -112,13 +112,14 @@ def test_the_rows_their_runs_and_what_is_kept(folder, tmp_path):
 
     made, last = told(again("--seeds=0,1", "--rows=F,masked_in", "--lambda_size=9"))
     tuned = last["chosen"]["F_tuned"]
-    others = {"original": set(), "7.50": {"F_7.5_seed1"}}[tuned]
-    names = {"F_original_seed0", "F_original_seed1", "F_7.5_seed0"} | others
+    others = {"original": set(), "size": {"F_size_seed1"}, "7.50": {"F_7.5_seed1"}}[tuned]
+    names = {"F_original_seed0", "F_original_seed1", "F_7.5_seed0", "F_size_seed0"} | others
     assert set(made) == names | {"masked_in_9_seed0", "masked_in_9_seed1"}
-    own = ("thinning", "lambda_size", "masked_in_weight", "seed")
-    assert [made["F_original_seed1"][key] for key in own] == ["F", None, None, "1"]
-    assert [made["F_7.5_seed0"][key] for key in own] == ["F", "7.50", None, "0"]
-    assert [made["masked_in_9_seed1"][key] for key in own] == ["L3", 9.0, 0.067, "1"]
+    own = ("thinning", "lambda_size", "mask_size", "masked_in_weight", "seed")
+    assert [made["F_original_seed1"][key] for key in own] == ["F", None, None, None, "1"]
+    assert [made["F_7.5_seed0"][key] for key in own] == ["F", "7.50", None, None, "0"]
+    assert [made["F_size_seed0"][key] for key in own] == ["F", "2.5", "0.5", None, "0"]
+    assert [made["masked_in_9_seed1"][key] for key in own] == ["L3", 9.0, None, 0.067, "1"]
     common = ("decay_every", "validate_every", "smoothing", "classifier", "flip", "batch_size")
     expected = ["60", "90", "1", "small_resnet", "true", "128"]
     assert [made["F_original_seed0"][key] for key in common] == expected
@@ -135,8 +136,8 @@ def test_the_rows_their_runs_and_what_is_kept(folder, tmp_path):
     # What is there is not made or scored again.
     made, more = told(again("--seeds=0,1", "--rows=F,L100"))
     assert {name: of["thinning"] for name, of in made.items()} == {
-        "L100_original_seed0": "L3",
-        "L100_original_seed1": "L3",
+        "L100_size_seed0": "L3",
+        "L100_size_seed1": "L3",
     }
     del more["rows"]["L100"], last["rows"]["masked_in"]
     assert more == last
