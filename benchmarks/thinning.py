@@ -1,8 +1,11 @@
 """The baseline (thinning F) against L and L100 on the same budget: python -m benchmarks.thinning
 
 For each seed one classifier is pretrained and every strategy starts from it. F runs twice: with the
-original's lambda_R, and as F_tuned with the one that is best on the validation split. The last line
-is {"F": {"LE": [...], "F1": [...]}, "L": ..., "L100": ...}, a figure a seed, of the test split.
+original's lambda_R, and as F_tuned with the one that is best on the validation split. follow_up is
+L100 with the masked-in term.
+
+The last line is {"F": {"LE": [...], "F1": [...]}, "L": ..., "L100": ...}, a figure a seed, of the
+test split.
 """
 
 import json
@@ -23,6 +26,7 @@ flags.DEFINE_string("runs_dir", "runs/thinning", "Where the runs go; those that 
 # The first one's classifier is the others' too.
 _FLAGFILES = {
     "L100": "configs/casm.flags",
+    "follow_up": "configs/follow_up.flags",
     "L": "configs/l.flags",
     "F": "configs/f.flags",
     "F_tuned": "configs/f_tuned.flags",
