@@ -40,6 +40,8 @@ class Multiplier:
     what lambda_R suits differs a hundredfold with the classifier and its classes. It is slow beside
     the decoder, which else is never where it would come to rest.
 
+    It is made inside the strategy's scope.
+
     Args:
         mask_size: the wished mean of m, above 0 and below 1.
         start: the first lambda_R, above 0.
@@ -82,9 +84,9 @@ class Multiplier:
 def warning_of_masks(mean_mask):
     """One line where trained masks cover nothing or everything, from their mean; else None."""
     if mean_mask < 0.01:
-        found, help_ = "the masks have vanished", "a lower --lambda_size or --decoder_rate"
+        found, help_ = "the masks have vanished", "a lower --decoder_rate or --lambda_size"
     elif mean_mask > 0.99:
-        found, help_ = "the masks cover everything", "a higher --lambda_size, or --mask_size"
+        found, help_ = "the masks cover everything", "--mask_size or a higher --lambda_size"
     else:
         return None
     return f"warning: {found}, their mean is {mean_mask:.2g} on validation pictures: take {help_}"

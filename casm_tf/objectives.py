@@ -12,6 +12,7 @@ one number an image, float32 [B]. NaN is not refused: it stays in its own image'
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 CHOICES = {
@@ -21,7 +22,7 @@ CHOICES = {
     "classifier_form": ("both", "masked"),
     "masked_steps": ("always", "present"),
 }
-_CELLS = 8  # along a side, of a blurred copy
+_CELLS = 8  # along a side of a blurred copy
 # lambda_R of the original code for ImageNet's 1,000 classes, by score and thinning.
 ORIGINAL_LAMBDA = {
     "entropy": {"F": 2.5, "L": 14.0, "FL": 7.5, "L100": 10.0, "L1000": 10.0},
@@ -46,8 +47,8 @@ def filling(images, fill, seed=0, step=0):
 
     Args:
         images: float32 [B, H, W, 3], normalised.
-        fill: "mean", the mean colour: the mask's place and outline are plain to see. "blur", the
-            averages of 8x8 cells, drawn smoothly: the hidden colours and their rough layout stay.
+        fill: "mean", the mean colour: the mask's place and outline are plain to see. "blur", means
+            over a grid of 8 by 8, drawn smoothly: the hidden colours and their rough layout stay.
             "noise", normal, of the image's own mean and deviation a channel: its palette stays, and
             the outline as a change of texture. "shuffle", the next image of the batch: nothing of
             this image stays, but the other one's evidence comes in.
@@ -58,11 +59,20 @@ def filling(images, fill, seed=0, step=0):
     if fill == "shuffle":
         return tf.roll(images, 1, axis=0)
     if fill == "blur":
-        cells = [max(1, side // _CELLS) for side in images.shape[1:3]]
-        return tf.image.resize(tf.nn.avg_pool2d(images, cells, cells, "VALID"), images.shape[1:3])
+        down, across = (_means_over_cells(side) for side in images.shape[1:3])
+        return tf.image.resize(
+            tf.einsum("yh,bhwc,xw->byxc", down, images, across), images.shape[1:3]
+        )
     mean, variance = tf.nn.moments(images, axes=(1, 2), keepdims=True)
     seed = tf.random.experimental.stateless_fold_in((seed, 3), tf.cast(step, tf.int64))
     return mean + tf.sqrt(variance) * tf.random.stateless_normal(tf.shape(images), seed)
+
+
+def _means_over_cells(side):
+    """float32 [cells, side]: how much of each cell's mean is of each pixel."""
+    # In units of 1 / _CELLS of a pixel a cell is `side` long, and a pixel _CELLS.
+    overlaps = np.repeat(np.eye(_CELLS), side, axis=1).reshape(_CELLS, side, _CELLS).sum(axis=2)
+    return tf.constant(overlaps / side, tf.float32)
 
 
 def masked_out(images, masks, filling=None):

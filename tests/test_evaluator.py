@@ -73,8 +73,9 @@ def test_a_run_tells_what_was_in_force_and_not_what_was_left_open():
     flags |= {"lambda_size": 7.0, "steps": 60, "first_lambda_size": 0.5, "first_lambda_steps": 30}
     expected = "lambda_size 7 (0.5 for the first 30 steps), steps 60"
     assert run_directory.trained_by(run).endswith(f"seed 0, {expected}")
-    flags |= {"mask_size": 0.3, "masked_in_weight": 0.5, "fill": "noise"}
-    expected = "mask_size 0.3, masked_in_weight 0.5, fill noise, steps 60"
+    flags |= {"mask_size": 0.3, "masked_in_weight": 0.5, "fill": "noise", "levels": 2}
+    flags |= {"aligned": False, "critics": []}
+    expected = "mask_size 0.3, masked_in_weight 0.5, fill noise, levels 2, steps 60"
     assert run_directory.trained_by(run).endswith(f"seed 0, {expected}")
 
 

@@ -170,6 +170,11 @@ def test_fillings():
     np.testing.assert_allclose(blurred.mean(axis=(1, 2)), 0.5, atol=1e-6)
     # Cells of 2x2: at the edge between 0 and 1 a fourth and three fourths.
     np.testing.assert_allclose(blurred[0, 5, 6:10, 0], [0, 0.25, 0.75, 1], atol=1e-6)
+    # 20 pixels in 8 cells of 2.5: the third pixel is half the first cell's, half the second's.
+    pixels = np.zeros((1, 20, 20, 3), np.float32)
+    pixels[:, :, 2] = 5
+    cells = objectives.filling(tf.constant(pixels), "blur")[0, 10, :, 0].numpy()
+    assert cells[[0, 2]] == pytest.approx([1, 1]) and cells[12:] == pytest.approx(0)
     noise = objectives.filling(tf.repeat(tf.repeat(images, 8, 1), 8, 2), "noise", 1, 2).numpy()
     assert noise.mean(axis=(1, 2)) == pytest.approx(0.5, abs=0.02)
     assert noise.std(axis=(1, 2)) == pytest.approx(0.5, abs=0.02)

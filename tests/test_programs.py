@@ -170,6 +170,14 @@ MISTAKES = {
         "--mask_size=0.2 --first_lambda_steps=3",
         "--first_lambda_steps: with --mask_size lambda_R moves by itself",
     ),
+    "no lambda to begin with": (
+        "--mask_size=0.2 --lambda_size=0",
+        "--lambda_size: with --mask_size it starts above 0; found 0.0",
+    ),
+    "maps that do not fit": (
+        "--levels=2 --image_size=36",
+        "--levels: 36 pixels are no multiple of the finest map's 5",
+    ),
     "a critic of no file": (
         "--critics=resnet18",
         "--critics: expected ARCHITECTURE:FILE; found 'resnet18'",

@@ -36,13 +36,21 @@ def settings():
 def checked_thinning(run_dir):
     """The `Thinning`, of flags that contradict neither each other nor the run that is there."""
     with program.blaming("run_dir"):
-        run_directory.check_same(run_dir, settings(), _CHANGEABLE)
+        defaults = {flag.name: flag.default for flag in FLAGS.get_flags_for_module(train_flags)}
+        run_directory.check_same(run_dir, settings(), _CHANGEABLE, defaults)
         if FLAGS.image_dir is not None:
             files.check_outside(run_dir, FLAGS.image_dir)
     if FLAGS.classifier_form == "masked" and FLAGS.masked_steps == "present":
         raise program.UserError("--classifier_form: 'masked' needs --masked_steps=always")
-    if FLAGS.mask_size is not None and FLAGS.first_lambda_steps:
-        raise program.UserError("--first_lambda_steps: with --mask_size lambda_R moves by itself")
+    if FLAGS.mask_size is not None:
+        if FLAGS.first_lambda_steps:
+            raise program.UserError(
+                "--first_lambda_steps: with --mask_size lambda_R moves by itself"
+            )
+        if FLAGS.lambda_size == 0:
+            raise program.UserError("--lambda_size: with --mask_size it starts above 0; found 0.0")
+    if FLAGS.start == "pretrained" and FLAGS.aligned:
+        raise program.UserError("--aligned: the model for photographs was trained without it")
     is_trained = FLAGS.classifier_weights or FLAGS.start == "pretrained"
     if FLAGS.targets == "predictions" and FLAGS.dataset == "image_folder" and not is_trained:
         raise program.UserError(
@@ -159,8 +167,9 @@ def _critic(text, dataset):
     critic = networks.classifier(architecture, dataset.image_size, len(dataset.labels))
     if not networks.load_weights(critic, file, architecture):
         raise ValueError(f"{file} is for other classes than the data set's")
-    # Each network's own normalisation, of images that have the data set's.
-    mean, std = networks.normalisation(architecture) or (dataset.mean, dataset.std)
+    # Each network's own normalisation, or the data's; the images have that of --classifier.
+    own = networks.normalisation(architecture)
+    mean, std = own or datasets.own_normalisation(dataset.builder)
     scale = tf.constant(np.divide(dataset.std, std), tf.float32)
     shift = tf.constant(np.divide(np.subtract(dataset.mean, mean), std), tf.float32)
     return lambda images: critic(images * scale + shift, training=False)["logits"]

@@ -105,8 +105,8 @@ flags.DEFINE_boolean(
 flags.DEFINE_integer(
     "levels",
     None,
-    "How many of the classifier's maps the decoder reads, the coarsest first; all by default. The "
-    "follow-up's are 2.",
+    "How many of the classifier's maps the decoder reads, the coarsest first; all by default, 2 in "
+    "the follow-up (Phang, Park and Geras, 2020).",
     lower_bound=1,
     upper_bound=5,
 )
@@ -123,7 +123,7 @@ flags.DEFINE_enum(
 flags.DEFINE_boolean(
     "aligned",
     False,
-    "Whether the decoder reads each map where its cells look, not as an image resized (the paper).",
+    "Whether the decoder reads each map where its cells look; the paper resizes it as an image.",
 )
 flags.DEFINE_float(
     "smoothing",
@@ -160,8 +160,8 @@ flags.DEFINE_float(
     None,
     "How much of a picture masks are to cover, as the mean of m: lambda_R then moves until they "
     "do, from --lambda_size on.",
-    lower_bound=0.001,
-    upper_bound=0.999,
+    lower_bound=0.01,
+    upper_bound=0.99,
 )
 flags.DEFINE_float(
     "first_lambda_size",
@@ -175,11 +175,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_float("lambda_variation", 0.0, "The total variation's weight.", lower_bound=0)
 flags.DEFINE_float(
-    "masked_in_weight",
-    0.0,
-    "The weight of the critic's loss on what the mask keeps, the follow-up's (Phang, Park and "
-    "Geras, 2020); 0 is the paper's.",
-    lower_bound=0,
+    "masked_in_weight", 0.0, "Of the critic's loss on what masks keep; 0: the paper.", lower_bound=0
 )
 flags.DEFINE_enum(
     "fill",
@@ -233,7 +229,10 @@ flags.DEFINE_float(
     "pretraining_rate", 3e-3, "AdamW's first rate; it falls linearly to 0.", lower_bound=0
 )
 flags.DEFINE_float(
-    "epochs", 12.0, "Of all training images; the original's 60 are of a fifth.", lower_bound=1e-6
+    "epochs",
+    12.0,
+    "Passes over the training images; the original's 60 are of a fifth.",
+    lower_bound=1e-6,
 )
 flags.DEFINE_integer(
     "steps", None, "Of the alternation, instead of --epochs.", lower_bound=1, upper_bound=_LARGEST
@@ -274,7 +273,7 @@ flags.DEFINE_enum(
     "precision", "float32", ["float32", "mixed_bfloat16"], "What the networks compute in."
 )
 flags.DEFINE_boolean(
-    "deterministic", False, "The same weights to the bit from the same seed; slower on GPUs."
+    "deterministic", False, "The same bits from the same seed on the same machine; slower on GPUs."
 )
 flags.DEFINE_boolean(
     "xla",

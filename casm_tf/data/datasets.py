@@ -128,7 +128,7 @@ def open_dataset(
     info = builder.info
     shape = info.features["image"].shape
     own = shape[0] if shape[0] == shape[1] else None
-    mean, std = damage.mean_and_std(builder, image_folder.MEAN, image_folder.STD)
+    mean, std = own_normalisation(builder)
     image_folder.check_says_of_what(builder)
     return Dataset(
         builder=builder,
@@ -138,6 +138,11 @@ def open_dataset(
         std=std,
         xml=xml,
     )
+
+
+def own_normalisation(builder):
+    """The mean and deviation of a data set's pixels in [0, 1], three numbers each."""
+    return damage.mean_and_std(builder, image_folder.MEAN, image_folder.STD)
 
 
 def of_classes(dataset, classes):

@@ -159,11 +159,14 @@ def encoder_copy(model):
 def with_coarsest_maps(model, count):
     """A classifier with the same layers that gives its last `count` maps alone.
 
-    Raises ValueError where it has fewer.
+    Raises ValueError where it has fewer, or where their finest does not fit into the image.
     """
     maps = model.output["maps"]
     if count > len(maps):
         raise ValueError(f"{model.name} has {len(maps)} maps; found {count}")
+    side, finest = model.input_shape[1], maps[-count].shape[1]
+    if side % finest:
+        raise ValueError(f"{side} pixels are no multiple of the finest map's {finest}")
     outputs = {**model.output, "maps": maps[-count:]}
     return keras.Model(model.input, outputs, name=model.name)
 

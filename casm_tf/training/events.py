@@ -10,7 +10,8 @@ ROOM = 2**20  # bytes that scalars and pictures may take until the disk is looke
 _DESCRIPTIONS = {
     "loss": "The cross-entropy on clean images.",
     "classifier_loss": "L: what the classifier minimises, on clean and masked images.",
-    "score": "S: what the decoder maximises, evidence + lambda_R size - lambda_TV mask_tv.",
+    "score": "S: what the decoder maximises, evidence + lambda_R size - lambda_TV mask_tv, less "
+    "lambda_in times the loss on what the mask keeps.",
     "evidence": "How unsure the critic is of the masked image: its entropy, or its loss.",
     "size": "R: the size term, the larger the smaller a mask is that hides the object.",
     "accuracy": "The share of clean images that the classifier is right on.",

@@ -21,17 +21,18 @@ _FORM = {"flags": {}, "labels": [], "mean": [], "std": [], "data": {}}
 FIRST_CLASSIFIER = "classifier.weights.h5"
 
 
-def check_same(directory, settings, changeable):
+def check_same(directory, settings, changeable, defaults=None):
     """Raise ValueError where the directory holds a run with other settings.
 
-    Settings are {flag: value}; those named in `changeable` may differ. Raises OSError where the
-    directory cannot be written in.
+    Settings are {flag: value}; those named in `changeable` may differ. A run that is older than a
+    flag has that one's default, of `defaults`. Raises OSError where the directory cannot be written
+    in.
     """
     directory = pathlib.Path(directory)
     files.check_writable(directory)
     if not (directory / "run.json").exists():
         return
-    before = read(directory)["flags"]
+    before = {**(defaults or {}), **read(directory)["flags"]}
     for name, value in settings.items():
         if name not in changeable and before.get(name) != value:
             raise ValueError(
@@ -164,10 +165,10 @@ def trained_by(run):
         words[-1] += f" ({first:.4g} for the first {steps} steps)"
     if settings.get("mask_size") is not None:
         words[-1] = f"mask_size {settings['mask_size']:.4g}"
-    if settings.get("masked_in_weight"):
-        words.append(f"masked_in_weight {settings['masked_in_weight']:.4g}")
-    if settings.get("fill", "mean") != "mean":
-        words.append(f"fill {settings['fill']}")
+    unusual = {"masked_in_weight": 0, "fill": "mean", "levels": None, "aligned": False}
+    for name, usual in {**unusual, "critics": []}.items():
+        if settings.get(name, usual) != usual:
+            words.append(f"{name} {settings[name]}")
     length = "epochs" if settings["steps"] is None else "steps"
     return ", ".join([*words, f"{length} {settings[length]}"])
 
