@@ -187,24 +187,29 @@ def _last_blessed(artefacts, done):
 
 
 def _files_named(parameters, places):
-    """{flag: digest of what is in the file or folder that it names}, for those that name one.
+    """{flag: digests of what is in the files or folders that it names}, for those that name one.
 
-    A folder counts by its files' names, sizes and times: it may be of any size.
+    A flag names a file, or ARCHITECTURE:FILE,... as --critics does. A folder counts by its files'
+    names, sizes and times: it may be of any size.
     """
     digests = {}
     for parameter in parameters:
         name, _, value = parameter.removeprefix("--").partition("=")
-        path = pathlib.Path(value)
-        if not value or name in places or not path.exists():
-            continue
-        total = hashlib.sha256()
-        if path.is_file():
-            total.update(path.read_bytes())
-        else:
-            for file, entry in sorted(files.below(path), key=lambda found: found[0]):
-                total.update(f"{file}\0{files.stamp(entry)}\n".encode(errors="surrogateescape"))
-        digests[name] = total.hexdigest()
+        values = [value, *(part.partition(":")[2] for part in value.split(","))]
+        paths = [pathlib.Path(value) for value in values if value]
+        if name not in places and any(path.exists() for path in paths):
+            digests[name] = [_digest(path) for path in paths if path.exists()]
     return digests
+
+
+def _digest(path):
+    total = hashlib.sha256()
+    if path.is_file():
+        total.update(path.read_bytes())
+    else:
+        for file, entry in sorted(files.below(path), key=lambda found: found[0]):
+            total.update(f"{file}\0{files.stamp(entry)}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()
 
 
 def _link(directory, artefacts, trained, evaluated):

@@ -20,6 +20,7 @@ from tiny_casm import (
 )
 
 from casm_tf import networks
+from casm_tf.lambdas import Multiplier
 from casm_tf.training import hooks, loop
 
 
@@ -116,3 +117,17 @@ def test_two_replicas_with_equal_halves_step_as_one_device_with_one_half(two_rep
     tf.function(lambda: two_replicas.run(two.train_step, args=(batch,)))()
     assert close(one.classifier.trainable_variables, two.classifier.trainable_variables)
     assert close(one.mask_variables, two.mask_variables)
+
+
+def test_two_replicas_move_lambda_as_one_device_does(two_replicas):
+    # Of two halves that are alike the mean mask is that of one.
+    one = make(lambda_size=Multiplier(0.2, 5.0, rate=0.5))
+    with two_replicas.scope():
+        moved = Multiplier(0.2, 5.0, rate=0.5)
+    two = make(strategy=two_replicas, lambda_size=moved)
+    one.run_step(BATCH)
+    batch = two_replicas.experimental_distribute_values_from_function(lambda context: BATCH)
+    tf.function(lambda: two_replicas.run(two.train_step, args=(batch,)))()
+    values = [float(x) for x in two_replicas.experimental_local_results(moved.logarithm)]
+    assert values == pytest.approx([float(one.lambda_size.logarithm)] * 2, abs=1e-5)
+    assert values[0] != pytest.approx(np.log(5), abs=1e-3)

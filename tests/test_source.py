@@ -1,7 +1,9 @@
 """Which changes of the code have a component of the pipeline executed again."""
 
+import json
 import shutil
 
+import programs
 import pytest
 
 from components import graph, source
@@ -44,3 +46,22 @@ def test_what_a_component_imports_counts(file, old, new, changed, before, monkey
     path.write_text(path.read_text().replace(old, new, 1))
     after = digests()
     assert [name for name in NAMES if after[name] != before[name]] == changed
+
+
+def print_digests(*paths):
+    from components import pipeline  # its flags are for a process of its own
+
+    one, other = paths
+    print(json.dumps(pipeline._files_named([f"--critics=resnet18:{one},resnet34:{other}"], ())))
+
+
+def test_the_files_of_critics_count(tmp_path):
+    paths = [tmp_path / name for name in ("one", "other")]
+    found = []
+    for words in ("ab", "ac"):
+        for path, word in zip(paths, words, strict=True):
+            path.write_text(word)
+        done = programs.fork(print_digests, *paths)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout)["critics"])
+    assert found[0][0] == found[1][0] and found[0][1] != found[1][1]
