@@ -170,3 +170,12 @@ def test_a_push_has_the_labels_and_the_normalisation_of_the_training(root, tmp_p
     pushed = json.loads(path.read_text())
     assert pushed["labels"] == run["labels"] == ["cat", "dog"]
     assert (pushed["mean"], pushed["std"]) == (run["mean"], run["std"])
+
+
+def test_a_run_older_than_a_flag_has_its_default(tmp_path):
+    data = {"labels": ["cat"], "mean": [0.0], "std": [1.0], "data": {}}
+    run_directory.describe(tmp_path, {"steps": 3}, data)
+    defaults = {"steps": 1, "fill": "mean"}
+    run_directory.check_same(tmp_path, {"steps": 3, "fill": "mean"}, (), defaults)
+    with pytest.raises(ValueError, match="holds a run with --fill=mean; found noise"):
+        run_directory.check_same(tmp_path, {"steps": 3, "fill": "noise"}, (), defaults)
