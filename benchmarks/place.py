@@ -18,19 +18,16 @@ import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
-import numpy as np
 from absl import flags
 from tqdm import tqdm
 
+from benchmarks.mirror_images import VIEWS, measured
 from casm_tf.cli import program
 from casm_tf.data import input_pipeline
 from casm_tf.networks import keras_files
 from casm_tf.training import run_directory
 
 FLAGS = flags.FLAGS
-
-# The axes of [B, H, W, C] that are turned.
-VIEWS = {"pictures": (), "mirrored": (2,), "upside_down": (1,)}
 
 flags.DEFINE_string("run_dir", None, "A run of casm_tf.train that is finished.", required=True)
 flags.DEFINE_string("data_dir", None, "Where the data set is, if not where the run had it.")
@@ -56,52 +53,6 @@ def main():
             print(f"{name:14}{row['x']:8.2f}{row['y']:8.2f}{last}")
     print(f"{'drawn off by':14}{results['drawn_off']['x']:8.2f}{results['drawn_off']['y']:8.2f}")
     print(json.dumps(results))
-
-
-def measured(find_masks, batches):
-    """What the last line has, unrounded.
-
-    Args:
-        find_masks: images [B, H, W, 3] -> masks, arrays [B, H, W, 1].
-        batches: dicts as `input_pipeline.evaluation_batches` gives them.
-    """
-    count, means, boxes = 0, dict.fromkeys(VIEWS, 0.0), 0.0
-    for batch in batches:
-        images = np.asarray(batch["images"])
-        count += len(images)
-        for name, axes in VIEWS.items():
-            masks = np.flip(find_masks(np.flip(images, axes)), axes)
-            means[name] += np.sum(masks[..., 0], axis=0, dtype=np.float64)
-        for own, own_count in zip(batch["boxes"], batch["box_counts"], strict=True):
-            boxes += inside(np.asarray(own)[: int(own_count)], images.shape[1:3])
-    means = {name: total / count for name, total in means.items()}
-    results = {
-        name: {**centre(mean), "difference": float(np.abs(mean - means["pictures"]).mean())}
-        for name, mean in means.items()
-    }
-    drawn_off = {
-        axis: (results["pictures"][axis] - results[view][axis]) / 2
-        for axis, view in (("x", "mirrored"), ("y", "upside_down"))
-    }
-    results = {"images": count, "drawn_off": drawn_off, **results}
-    return results | {"boxes": centre(boxes)} if np.any(boxes) else results
-
-
-def centre(mask):
-    """The centre of mass of a mask [H, W], {"x", "y"} in pixels, 0 the first one's middle."""
-    y, x = (np.arange(side) for side in mask.shape)
-    return {
-        "x": float(mask.sum(axis=0) @ x / mask.sum()),
-        "y": float(mask.sum(axis=1) @ y / mask.sum()),
-    }
-
-
-def inside(boxes, size):
-    """Where any of the boxes [N, 4] is, x0, y0, x1, y1 half-open: bool [H, W]."""
-    found = np.zeros(size, bool)
-    for x0, y0, x1, y1 in boxes:
-        found[y0:y1, x0:x1] = True
-    return found
 
 
 if __name__ == "__main__":

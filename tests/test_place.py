@@ -6,7 +6,7 @@ import numpy as np
 import programs
 import pytest
 
-from benchmarks import place
+from benchmarks import mirror_images
 
 
 def batch(*dots, boxes=()):
@@ -26,7 +26,7 @@ def brightness(images):
 
 def test_masks_that_follow_the_pictures_are_drawn_off_by_nothing():
     batches = [batch((2, 3), (4, 3)), batch((6, 9))]
-    found = place.measured(brightness, batches)
+    found = mirror_images.measured(brightness, batches)
     same = {"x": 5.0, "y": 4.0, "difference": 0.0}
     assert found == {
         "images": 3,
@@ -39,7 +39,7 @@ def test_masks_drawn_two_pixels_right_and_one_down_are_found_to_be():
     def shifted(images):
         return np.roll(brightness(images), (1, 2), axis=(1, 2))
 
-    found = place.measured(shifted, [batch((3, 4))])
+    found = mirror_images.measured(shifted, [batch((3, 4))])
     assert found["drawn_off"] == {"x": 2, "y": 1}
     assert found["pictures"] == {"x": 6, "y": 4, "difference": 0}
     # Each mean mask is one pixel of 80, at different places.
@@ -48,7 +48,7 @@ def test_masks_drawn_two_pixels_right_and_one_down_are_found_to_be():
 
 
 def test_boxes_that_overlap_count_once():
-    found = place.measured(brightness, [batch((0, 0), boxes=[(0, 0, 4, 2), (2, 0, 6, 2)])])
+    found = mirror_images.measured(brightness, [batch((0, 0), boxes=[(0, 0, 4, 2), (2, 0, 6, 2)])])
     assert found["boxes"] == {"x": 2.5, "y": 0.5}
 
 
@@ -57,7 +57,7 @@ def test_the_program_looks_at_a_run(finished_run):
     done = programs.call("benchmarks.place", f"--run_dir={finished_run}")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert set(found) == {"images", "drawn_off", *place.VIEWS, "boxes"}
+    assert set(found) == {"images", "drawn_off", *mirror_images.VIEWS, "boxes"}
     assert found["pictures"]["difference"] == 0
 
 
