@@ -262,3 +262,8 @@ def test_batch_normalization_in_bfloat16_keeps_its_statistics_in_float32(synchro
     layer.moving_mean.assign([1 + 2**-10])  # 1 in bfloat16
     assert layer(tf.ones((4, 2, 2, 1)), training=True).dtype == tf.bfloat16
     assert layer.moving_mean.numpy() == pytest.approx([1 + 0.9 * 2**-10], abs=1e-6)
+
+
+def test_a_decoder_of_one_map_gives_a_mask():
+    decoder = networks.decoder([(4, 4, 3)], 16, 2)
+    assert decoder(tf.ones((1, 4, 4, 3))).shape == (1, 16, 16, 1)  # eagerly, ops are checked

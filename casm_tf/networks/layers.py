@@ -165,7 +165,9 @@ class UpsampledConvolution(layers.Layer):
         is_open = None in size  # of a network for images of any size
         if is_open:
             height, width = tf.unstack(tf.shape(maps[0])[1:3])
-        kernels = ops.split(self.kernel, np.cumsum([x.shape[-1] for x in maps])[:-1], axis=2)
+        kernels = [self.kernel]
+        if len(maps) > 1:
+            kernels = ops.split(self.kernel, np.cumsum([x.shape[-1] for x in maps])[:-1], axis=2)
         taps = 0
         for level, (x, kernel) in enumerate(zip(maps, kernels, strict=True)):
             kernel = ops.reshape(ops.transpose(kernel, (3, 2, 0, 1)), (1, 1, x.shape[-1], 9))
