@@ -202,6 +202,8 @@ def draw(seed):
         chosen.setdefault("image_size", "32")
     if "classes" in chosen:  # the critics' weights are for all of them
         chosen.pop("critics", None)
+    if chosen.get("smoothing") == "1":  # does not fit the coarsest maps
+        chosen.pop("levels", None)
     if "mask_size" in chosen:  # lambda_R then moves by itself, from something on
         chosen.pop("first_lambda_steps", None)
         chosen.pop("lambda_size", None)
