@@ -26,27 +26,28 @@ def scored(batches, look, title):
             boxes = [batch["boxes"][index][: batch["box_counts"][index]] for index in some]
             right = classes[some] == labels[some]
             for name, of_all in masks.items():
-                found = scores.setdefault(name, {half: _evaluators() for half in _HALVES})[half]
-                localization, max_box_acc, statistics_, accuracy = found
+                found = scores.setdefault(name, {half: _evaluators(half) for half in _HALVES})[half]
+                localization, statistics_, accuracy, *max_box_acc = found
                 localization.accumulate(of_all[some], boxes, right)
                 statistics_.accumulate(of_all[some])
-                if half == "report":  # the dearest measure, by which nothing is chosen
-                    max_box_acc.accumulate(of_all[some], boxes)
                 accuracy.accumulate(labels[some], clean=classes[some])
+                for one in max_box_acc:
+                    one.accumulate(of_all[some], boxes)
         first += len(labels)
     return {
-        name: {half: _computed(half, evaluators) for half, evaluators in of_halves.items()}
+        name: {half: _computed(evaluators) for half, evaluators in of_halves.items()}
         for name, of_halves in scores.items()
     }
 
 
-def _evaluators():
-    return LocalizationEvaluator(), MaxBoxAcc(), MaskStatistics(), Accuracy()
+def _evaluators(half):
+    evaluators = [LocalizationEvaluator(), MaskStatistics(), Accuracy()]
+    # The dearest measure, by which nothing is chosen.
+    return [*evaluators, MaxBoxAcc()] if half == "report" else evaluators
 
 
-def _computed(half, evaluators):
-    looked = [one for one in evaluators if half == "report" or not isinstance(one, MaxBoxAcc)]
-    found = {key: value for one in looked for key, value in one.compute().items()}
+def _computed(evaluators):
+    found = {key: value for one in evaluators for key, value in one.compute().items()}
     return {key: found[key] for key in _MEASURES if key in found}
 
 

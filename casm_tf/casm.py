@@ -21,7 +21,7 @@ class CASM(Stepwise):
         for k = 1, 2, ...
             theta_f  <-  theta_f - eta_f grad L(m, f)       the classifier, eq. (8) or (3)
             F^(k)    <-  thinned F^(k-1) with f             `remember`
-            f'       <-  drawn from F^(k)                   `run_step`, `kept`
+            f'       <-  drawn from F^(k)                   `run_step`, `critic`
             theta_m  <-  theta_m + eta_m grad S(m, f')      the mask's decoder, eq. (7)
 
     Args:
@@ -143,7 +143,7 @@ class CASM(Stepwise):
         replicas = tf.distribute.get_replica_context()
         count = replicas.all_reduce("sum", tf.cast(tf.shape(images)[0], tf.float32))
         # f'  <-  drawn from F^(k)
-        critic = (None, self.kept, *self.further_critics)[kind]
+        critic = self.critic(kind)
 
         # Both gradients are those at this point: the tapes hold the weights as they are now.
         with tf.GradientTape() as classifier_tape, tf.GradientTape() as mask_tape:
@@ -237,9 +237,14 @@ class CASM(Stepwise):
         gradients = [g + decay * v for g, v in zip(gradients, variables, strict=True)]
         optimizer.apply(gradients, variables)
 
-    def kept(self, images):
-        """What a kept classifier says, the one that this step draws."""
-        return networks.logits(self.classifier, self.snapshots.draw(self.steps_taken), images)
+    def critic(self, kind):
+        """f' of a kind, as `train_step` takes it: images -> logits, or None for the present one."""
+        if kind == 0:
+            return None
+        if kind > 1:
+            return self.further_critics[kind - 2]
+        weights = self.snapshots.draw(self.steps_taken)
+        return lambda images: networks.logits(self.classifier, weights, images)
 
     def run_step(self, data):
         """`train_step` on all replicas, with a critic of the kind that is drawn here.

@@ -59,7 +59,7 @@ def test_no_gradient_of_the_score_reaches_the_classifier_through_the_maps(separa
     model = make(ALWAYS_PAST, separate=separate)
     model.snapshots.store(model.classifier)
     with tf.GradientTape() as tape:
-        score = model._objectives(*BATCH, training=True, critic=model.kept)["score"]
+        score = model._objectives(*BATCH, training=True, critic=model.critic(1))["score"]
     gradients = tape.gradient(score, model.classifier.trainable_variables)
     assert all(gradient is None for gradient in gradients)
 
