@@ -32,13 +32,16 @@ class Multiplier:
     """lambda_R that moves by dual ascent until masks cover as much of an image as is wished.
 
     The decoder maximises the evidence under the constraint that the mean of m is `mask_size`, and
-    lambda_R is the constraint's multiplier. After every step
+    lambda_R is the constraint's multiplier. After every step, with the mean over all its images and
 
-        log lambda_R  <-  log lambda_R + rate (mean m - mask_size) / mask_size,
+        error = (mean m - mask_size) / mask_size, at most 1 either way,
 
-    the mean over all images of the step, the fraction at most 1 either way. On the log scale, as
-    what lambda_R suits differs a hundredfold with the classifier and its classes. It is slow beside
-    the decoder, which else is never where it would come to rest.
+        log lambda  <-  log lambda + rate error
+        lambda_R     =  lambda exp(damping error).
+
+    On the log scale, as what lambda_R suits differs a hundredfold with the classifier and its
+    classes. Without damping, which is the term in proportion of Stooke, Achiam and Abbeel, 2020,
+    masks swing about the size: by the time they follow lambda, it has gone too far.
 
     It is made inside the strategy's scope.
 
@@ -46,39 +49,44 @@ class Multiplier:
         mask_size: the wished mean of m, above 0 and below 1.
         start: the first lambda_R, above 0.
         rate: of the ascent, a step.
+        damping: how much of the last step's error counts at once, at least 0.
 
     Raises ValueError for other sizes and starts.
     """
 
-    def __init__(self, mask_size, start=10.0, rate=0.02):
+    def __init__(self, mask_size, start=10.0, rate=0.02, damping=2.0):
         if not (0 < mask_size < 1 and start > 0):
             raise ValueError(
                 f"mask_size is above 0 and below 1, lambda_size above 0; found {mask_size}, {start}"
             )
         self.mask_size = mask_size
         self.rate = rate
-        # All replicas set it to the same.
-        self.logarithm = tf.Variable(
-            tf.clip_by_value(math.log(start), *_LOGARITHMS),
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            name="log_lambda_size",
-        )
+        self.damping = damping
+        first = tf.clip_by_value(math.log(start), *_LOGARITHMS)
+        self._logarithm, self._error = _variable(first, "log_lambda"), _variable(0.0, "error")
 
     @property
     def variables(self):
         """What a checkpoint keeps."""
-        return (self.logarithm,)
+        return self._logarithm, self._error
 
     def __call__(self, step):
         """lambda_R as it is now, float32 []."""
-        return tf.exp(self.logarithm)
+        return tf.exp(
+            tf.clip_by_value(self._logarithm + self.damping * self._error, *_LOGARITHMS)
+        )
 
     def move(self, mean_mask):
         """A step of dual ascent after a step with masks of this mean, float32 []."""
-        error = tf.clip_by_value(mean_mask / self.mask_size - 1, -1, 1)
-        moved = self.logarithm + self.rate * error
-        self.logarithm.assign(tf.clip_by_value(moved, *_LOGARITHMS))
+        self._error.assign(tf.clip_by_value(mean_mask / self.mask_size - 1, -1, 1))
+        moved = self._logarithm + self.rate * self._error
+        self._logarithm.assign(tf.clip_by_value(moved, *_LOGARITHMS))
+
+
+def _variable(value, name):
+    # All replicas set it to the same.
+    aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
+    return tf.Variable(value, trainable=False, aggregation=aggregation, name=name)
 
 
 def warning_of_masks(mean_mask):

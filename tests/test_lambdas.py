@@ -13,16 +13,32 @@ tiny_resnet = tiny_casm.tiny_resnet
 
 
 def test_lambda_rises_where_masks_are_too_large_and_falls_where_they_are_too_small():
-    multiplier = lambdas.Multiplier(0.25, start=2.0, rate=0.1)
+    multiplier = lambdas.Multiplier(0.25, start=2.0, rate=0.1, damping=0.5)
     assert float(multiplier(0)) == pytest.approx(2)
     multiplier.move(tf.constant(0.3))  # a fifth too large
-    assert float(multiplier(1)) == pytest.approx(2 * math.exp(0.1 * 0.2))
+    assert float(multiplier(1)) == pytest.approx(2 * math.exp(0.1 * 0.2 + 0.5 * 0.2))
     multiplier.move(tf.constant(0.25))
     assert float(multiplier(2)) == pytest.approx(2 * math.exp(0.1 * 0.2))
     multiplier.move(tf.constant(0.0))
-    assert float(multiplier(3)) == pytest.approx(2 * math.exp(0.1 * 0.2 - 0.1))
+    assert float(multiplier(3)) == pytest.approx(2 * math.exp(0.1 * 0.2 - 0.1 - 0.5))
     multiplier.move(tf.constant(1.0))  # three times too large counts as once
-    assert float(multiplier(4)) == pytest.approx(2 * math.exp(0.1 * 0.2))
+    assert float(multiplier(4)) == pytest.approx(2 * math.exp(0.1 * 0.2 + 0.5))
+
+
+def test_damping_brings_masks_that_follow_late_to_rest_sooner():
+    # Much as EfficientNet-Lite0's on Tiny ImageNet: smaller by 0.75 of the size where log lambda
+    # rises by 1, but 80 steps late.
+    def at_rest(damping):
+        multiplier, mean, swinging = lambdas.Multiplier(0.5, 1.0, damping=damping), 0.1, 0
+        for step in range(600):
+            wished = 0.5 * (1 - 0.75 * (math.log(float(multiplier(step))) - 1))
+            mean += (min(max(wished, 0), 1) - mean) / 80
+            multiplier.move(tf.constant(mean))
+            if abs(mean / 0.5 - 1) > 0.1:
+                swinging = step
+        return swinging
+
+    assert at_rest(damping=2.0) < 0.8 * at_rest(damping=0.0) < 400
 
 
 def test_lambda_stays_between_a_hundredth_and_a_thousand():
@@ -51,10 +67,12 @@ def test_a_step_moves_it_by_the_mean_of_its_masks(eagerly):
     images, labels = tiny_casm.BATCH
     mean = float(tf.reduce_mean(model(images, training=True)))
     model.run_step((images, labels))
-    expected = 5 * math.exp(0.5 * min(1, mean / 0.2 - 1))
+    error = min(1, mean / 0.2 - 1)
+    expected = 5 * math.exp((0.5 + 2) * error)
     assert float(model.lambda_size(1)) == pytest.approx(expected, rel=1e-4)
-    # A checkpoint has it.
-    assert [float(x) for x in model.state["lambda_size"]] == pytest.approx([math.log(expected)])
+    # A checkpoint has both.
+    kept = [float(x) for x in model.state["lambda_size"]]
+    assert kept == pytest.approx([math.log(5) + 0.5 * error, error], rel=1e-4)
 
 
 def test_masks_that_cover_nothing_or_everything_are_warned_of():
