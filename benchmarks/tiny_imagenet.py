@@ -13,10 +13,10 @@ broken-off call resumes; what is scored is not scored again.
 
 Of the validation pictures every second one is for choices: F_tuned is F with the lambda_R or size,
 and centre_box the box in the middle with the side, of the lowest LE there (F's with the first
-seed).
-The table is of the others, its deviations over --seeds. CAM and Grad-CAM explain what the
-classifier before the alternation predicts. OM goes by that classifier's predictions too, in the
-rows that are trained by the run's own.
+seed). The table is of the others, its deviations over --seeds. `photographs` is the model that comes
+with the package, which has not seen these data. CAM and Grad-CAM explain what the classifier before
+the alternation predicts. OM goes by that classifier's predictions too, in the rows that are trained
+by the run's own.
 
 Of a classifier of ImageNet's 1,000 classes the head's rows for the 200 are taken: a prediction is
 then the best of these.
@@ -45,6 +45,7 @@ from casm_tf.data import input_pipeline
 from casm_tf.evaluation import baselines
 from casm_tf.evaluation.comparison import Method
 from casm_tf.host import files
+from casm_tf.serving.mask_model import MaskModel
 from casm_tf.training import run_directory
 
 FLAGS = flags.FLAGS
@@ -52,7 +53,10 @@ FLAGS = flags.FLAGS
 _FLAGFILE = pathlib.Path(__file__).parent.parent / "configs" / "tiny_imagenet.flags"
 _TRAINED = ("L100", "L", "F", "masked_in")
 # The table's order.
-_ROWS = ("F", "F_tuned", "L", "L100", "masked_in", "cam", "grad_cam", "centre_box", "full_image")
+_ROWS = (
+    *("F", "F_tuned", "L", "L100", "masked_in", "photographs"),
+    *("cam", "grad_cam", "centre_box", "full_image"),
+)
 _FOLLOW_UP = 0.067  # its weights are 15 and 1
 _SNAPSHOTS = 30  # of L100 and masked_in, over the run
 # lambda_R: the original's, or the one that gives masks of the flagfile's size.
@@ -148,7 +152,7 @@ def main():
             tried |= {weight: run("F", weight, FLAGS.seeds[0]) for weight in others}
             best = chosen["F_tuned"] = lowest(tried)
             rows["F_tuned"] = [run("F", best, seed) for seed in FLAGS.seeds]
-    look = untrained_methods(before)
+    look = untrained_methods(before, dataset)
     untrained = kept(runs_dir / "untrained", lambda: scored(batches, look, "untrained"))
     describe()
     boxes = {share: untrained.pop(box_name(share)) for share in _SHARES}
@@ -239,15 +243,18 @@ def classifier(labels):
     return model, False
 
 
-def untrained_methods(before):
+def untrained_methods(before, dataset):
     """What `scored` takes of the methods that need no run: boxes of all sides, maps."""
     classify = tf.function(lambda images: before(images, training=False)["logits"])
     boxes = {box_name(share): share for share in _SHARES}
+    photographs = MaskModel.load()
 
     def look(images):
         classes = classify(images).numpy().argmax(-1)
         named = ("cam", "grad_cam", "full_image")
         masks = {name: Method.named(name, before).masks(images, classes) for name in named}
+        pictures = list(dataset.denormalise(images))
+        masks["photographs"] = np.stack([found.mask for found in photographs(pictures)])
         for name, share in boxes.items():
             box = baselines.centre_box(*images.shape[1:3], share)
             masks[name] = np.broadcast_to(box, images.shape[:3])

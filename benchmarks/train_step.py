@@ -1,25 +1,27 @@
-"""A training step of casm_tf against one in PyTorch: python -m benchmarks.train_step
+"""A training step of casm_tf against PyTorch's: python -m benchmarks.train_step
 
-With --classifier=resnet50 the peer is the original's step: a forward pass for the clean image, one
-for the masked image where the present classifier is the critic, one for the decoder's loss, and
-backward passes through all parameters, also those whose gradients are thrown away; in the order
-that present PyTorch accepts. It runs as shipped and with channels_last. The last line is
-{"ratio_original": {"float32": x, "bfloat16": y}, "ratio_channels_last": {...}, "seconds": {...},
-"draw_share_of_step": what reading one of the snapshots is of a step with a past critic}.
+    python -m benchmarks.train_step --classifier=resnet50 --rounds=5
+    python -m benchmarks.train_step --classifier=efficientnet_lite0 --rounds=5
 
-With --classifier=efficientnet_lite0 the step is that of configs/photographs.flags, where a teacher
-gives the labels, and the peer is the same step with channels_last and nothing thrown away: each
-network's gradients alone, and one pass for the masked image, which serves both losses where the
-present classifier is the critic. The last line is {"ratio_channels_last": x, "range": {"ratio": its
-smallest and its largest in a round, and each step's seconds alike}, "images_per_second": {...},
-"seconds": {...}}. With TF_SET_ONEDNN_FPMATH_MODE=BF16 in the environment TensorFlow multiplies in
-bfloat16; PyTorch does not know it.
+The peers (benchmarks/torch_steps.py), each in float32 and under autocast in bfloat16:
 
-Steps with the present and with a past classifier as the critic are timed apart; "mix" is the mean
-of both, as with thinning L100.
+    original        the original's step, of ResNet-50 alone: as shipped,
+    channels_last   the same in that memory format,
+    lean            our step without a pass or a gradient too many, channels_last,
+    compiled        the same through torch.compile.
+
+All take steps in turns, with the present and with a past classifier as the critic, which are timed
+apart; "mix" is the mean of both, as with thinning L100. A round's ratio is the peer's mix by ours.
+A peer that fails is named with the reason, and left out. With EfficientNet-Lite0 the step is that
+of configs/photographs.flags, where a teacher gives the labels. With
+TF_SET_ONEDNN_FPMATH_MODE=BF16 in the environment TensorFlow multiplies in bfloat16 in float32's
+steps, too; PyTorch does not know it.
+
+The last line is {"ratios": {peer: {ours: [median, smallest, largest]}}, "seconds": {step: {kind:
+the median}}, "draw_share_of_step": what reading one of the snapshots is of a step with a past
+critic}.
 """
 
-import copy
 import json
 import statistics
 import time
@@ -34,7 +36,7 @@ import tensorflow as tf
 import torch
 from absl import flags
 
-from benchmarks.torch_networks import Decoder, EfficientNetLite, ResNet
+from benchmarks import torch_steps
 from casm_tf import networks
 from casm_tf.casm import CASM
 from casm_tf.cli import program
@@ -47,9 +49,11 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("batch_size", 16, "Images a step.", lower_bound=1)
 flags.DEFINE_integer("image_size", 224, "Pixels a side.", lower_bound=32)
-flags.DEFINE_integer("rounds", 3, "Steps of each kind, after one that does not count.")
+flags.DEFINE_integer("rounds", 5, "Steps of each kind, after one that does not count.")
 flags.DEFINE_integer("snapshots", 30, "Past classifiers to draw from.", lower_bound=1)
 flags.DEFINE_integer("threads", 2, "Of PyTorch; TensorFlow takes all cores.", lower_bound=1)
+
+flags.DEFINE_list("peers", [], "Some of those above; by default all.")
 
 _KINDS = ("present", "past")
 _CLASSES = 1000
@@ -60,65 +64,81 @@ def main():
     random = np.random.default_rng(0)
     images = random.normal(size=(FLAGS.batch_size, *[FLAGS.image_size] * 2, 3)).astype(np.float32)
     labels = random.integers(0, _CLASSES, FLAGS.batch_size)
-    measure = _of_resnet50 if FLAGS.classifier == "resnet50" else _of_efficientnet_lite0
-    print(json.dumps(measure(images, labels)))
-
-
-def _of_resnet50(images, labels):
-    """The figures of the last line."""
     draw_seconds = _draw()
-    seconds = _timed(
-        {
-            "float32": _tensorflow_step(images, labels, "float32"),
-            "bfloat16": _tensorflow_step(images, labels, "mixed_bfloat16"),
-            "original": _torch_step(images, labels, torch.contiguous_format),
-            "channels_last": _torch_step(images, labels, torch.channels_last),
-        }
-    )
-    medians = _medians(seconds)
-    ratios = {
-        f"ratio_{peer}": {
-            ours: medians[peer]["mix"] / medians[ours]["mix"] for ours in ("float32", "bfloat16")
-        }
-        for peer in ("original", "channels_last")
+    ours = {
+        "float32": _tensorflow_step(images, labels, "float32"),
+        "bfloat16": _tensorflow_step(images, labels, "mixed_bfloat16"),
     }
-    share = draw_seconds / medians["float32"]["past"]
-    return {**ratios, "seconds": medians, "draw_share_of_step": share}
+    peers = _peers(images, labels)
+    chosen = {name: peers[name] for name in FLAGS.peers or peers}
+    seconds = _timed({**ours, **chosen})
+    medians = _medians(seconds)
+    print(
+        json.dumps(
+            {
+                "ratios": _ratios(seconds, ours),
+                "seconds": medians,
+                "draw_share_of_step": draw_seconds / medians["float32"]["past"],
+            }
+        )
+    )
 
 
-def _of_efficientnet_lite0(images, labels):
-    """The figures of the last line."""
-    seconds = _timed(
-        {
-            "casm_tf": _tensorflow_step(images, labels, "float32"),
-            "channels_last": _lean_torch_step(images),
+def _peers(images, labels):
+    """{name: kind -> a step} of PyTorch's."""
+    images = torch.from_numpy(images.transpose(0, 3, 1, 2)).contiguous()
+    batch = images, torch.from_numpy(labels), _CLASSES
+    peers = {}
+    for suffix, half in (("", False), (" bfloat16", True)):
+        if FLAGS.classifier == "resnet50":
+            for name, memory_format in (
+                ("original", torch.contiguous_format),
+                ("channels_last", torch.channels_last),
+            ):
+                peers[name + suffix] = torch_steps.original(*batch, memory_format, half)
+        for name, compiled in (("lean", False), ("compiled", True)):
+            peers[name + suffix] = torch_steps.lean(*batch, FLAGS.classifier, half, compiled)
+    return peers
+
+
+def _ratios(seconds, ours):
+    """{peer: {ours: [median, smallest, largest]}}, of the rounds' mixes; they are printed, too."""
+    mixes = {name: np.mean(list(kinds.values()), axis=0) for name, kinds in seconds.items()}
+    ratios = {}
+    print(f"\n{'times as fast':24}" + "".join(f"{name:>22}" for name in ours))
+    for peer in (name for name in seconds if name not in ours):
+        of_rounds = {name: mixes[peer] / mixes[name] for name in ours}
+        ratios[peer] = {
+            name: [float(summary(values)) for summary in (np.median, np.min, np.max)]
+            for name, values in of_rounds.items()
         }
-    )
-    medians = _medians(seconds)
-    of_rounds = {name: np.mean(list(kinds.values()), axis=0) for name, kinds in seconds.items()}
-    of_rounds["ratio"] = of_rounds["channels_last"] / of_rounds["casm_tf"]
-    return {
-        "ratio_channels_last": medians["channels_last"]["mix"] / medians["casm_tf"]["mix"],
-        "range": {name: [min(values), max(values)] for name, values in of_rounds.items()},
-        "images_per_second": {
-            name: FLAGS.batch_size / kinds["mix"] for name, kinds in medians.items()
-        },
-        "seconds": medians,
-    }
+        shown = ("{:.2f} ({:.2f}-{:.2f})".format(*values) for values in ratios[peer].values())
+        print(f"{peer:24}" + "".join(f"{text:>22}" for text in shown))
+    return ratios
 
 
 def _timed(steppers):
     """{name: {kind: the seconds of each round}} of {name: kind -> a step}, in turns."""
     seconds = {name: {kind: [] for kind in _KINDS} for name in steppers}
     for number in range(FLAGS.rounds + 1):
-        for name, step in steppers.items():
-            for kind in _KINDS:
-                start = time.perf_counter()
-                step(kind)
-                if number:
-                    seconds[name][kind].append(time.perf_counter() - start)
-                print(f"{name:14}{kind:8}{time.perf_counter() - start:8.2f} s", flush=True)
+        for name in list(seconds):
+            try:
+                taken = {kind: _seconds(steppers[name], kind) for kind in _KINDS}
+            except Exception as error:  # What torch.compile raises is its own affair.
+                print(f"{name} fails: {type(error).__name__}: {str(error).splitlines()[0]}")
+                del seconds[name]
+                continue
+            print(f"{name:24}" + "".join(f"{kind:>9}{taken[kind]:7.2f} s" for kind in _KINDS))
+            if number:
+                for kind in _KINDS:
+                    seconds[name][kind].append(taken[kind])
     return seconds
+
+
+def _seconds(step, kind):
+    start = time.perf_counter()
+    step(kind)
+    return time.perf_counter() - start
 
 
 def _medians(seconds):
@@ -129,9 +149,9 @@ def _medians(seconds):
     }
     for kinds in medians.values():
         kinds["mix"] = statistics.mean(kinds.values())
-    print(f"\n{'seconds':14}" + "".join(f"{kind:>9}" for kind in (*_KINDS, "mix")))
+    print(f"\n{'seconds':24}" + "".join(f"{kind:>9}" for kind in (*_KINDS, "mix")))
     for name, kinds in medians.items():
-        print(f"{name:14}" + "".join(f"{value:9.2f}" for value in kinds.values()))
+        print(f"{name:24}" + "".join(f"{value:9.2f}" for value in kinds.values()))
     return medians
 
 
@@ -181,91 +201,6 @@ def _tensorflow_step(images, labels, policy):
         float(run(batch)["finite"])  # waits for the end
 
     return step
-
-
-def _torch_step(images, labels, memory_format):
-    """kind -> one step as the original's code takes it."""
-    torch.manual_seed(0)
-    classifier = ResNet("resnet50", _CLASSES).to(memory_format=memory_format)
-    decoder = Decoder().to(memory_format=memory_format)
-    past = copy.deepcopy(classifier).eval()
-    classifier_optimizer = torch.optim.SGD(
-        classifier.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4
-    )
-    decoder_optimizer = torch.optim.Adam(decoder.parameters(), 1e-3, weight_decay=1e-4)
-    cross_entropy = torch.nn.CrossEntropyLoss()
-    images = torch.from_numpy(images.transpose(0, 3, 1, 2)).contiguous(memory_format=memory_format)
-    labels = torch.from_numpy(labels)
-    classifier.train()
-    decoder.train()
-
-    def learn(logits):
-        classifier_optimizer.zero_grad()
-        cross_entropy(logits, labels).backward()
-        classifier_optimizer.step()
-
-    def step(kind):
-        clean, maps = classifier(images)
-        right = clean.argmax(1) == labels
-        learn(clean)
-        mask = decoder([x.detach() for x in maps])
-        masked = images * (1 - mask)
-        if kind == "present":
-            learn(classifier(masked.detach())[0])
-        logits, _ = (past if kind == "past" else classifier)(masked)
-        decoder_optimizer.zero_grad()
-        classifier_optimizer.zero_grad()
-        _negative_score(right, logits, labels, mask).backward()
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 10)
-        decoder_optimizer.step()
-
-    return step
-
-
-def _lean_torch_step(images):
-    """kind -> one step on the teacher's labels, without a pass or a gradient too many."""
-    torch.manual_seed(0)
-    classifier = EfficientNetLite(_CLASSES).to(memory_format=torch.channels_last)
-    decoder = Decoder(classifier.CHANNELS, stem=0, interpolation="bilinear")
-    decoder.to(memory_format=torch.channels_last)
-    teacher = copy.deepcopy(classifier).eval()
-    past = copy.deepcopy(teacher).requires_grad_(False)
-    parameters, mask_parameters = list(classifier.parameters()), list(decoder.parameters())
-    classifier_optimizer = torch.optim.SGD(
-        parameters, 1e-3, momentum=0.9, weight_decay=1e-4, fused=True
-    )
-    decoder_optimizer = torch.optim.Adam(mask_parameters, 1e-3, weight_decay=1e-4, fused=True)
-    cross_entropy = torch.nn.CrossEntropyLoss()
-    images = torch.from_numpy(images.transpose(0, 3, 1, 2))
-    images = images.contiguous(memory_format=torch.channels_last)
-
-    def step(kind):
-        with torch.no_grad():
-            labels = teacher(images)[0].argmax(1)
-        clean, maps = classifier(images)
-        right = clean.argmax(1) == labels
-        mask = decoder([x.detach() for x in maps])
-        logits, _ = (past if kind == "past" else classifier)(images * (1 - mask))
-        loss = cross_entropy(clean, labels)
-        if kind == "present":
-            loss = (loss + cross_entropy(logits, labels)) / 2
-        classifier_optimizer.zero_grad()
-        decoder_optimizer.zero_grad()
-        loss.backward(inputs=parameters, retain_graph=kind == "present")
-        _negative_score(right, logits, labels, mask).backward(inputs=mask_parameters)
-        torch.nn.utils.clip_grad_norm_(mask_parameters, 10)
-        classifier_optimizer.step()
-        decoder_optimizer.step()
-
-    return step
-
-
-def _negative_score(right, logits, labels, mask):
-    log_p = torch.log_softmax(logits, 1)
-    entropy = -(log_p.exp() * log_p).sum(1)
-    fooled = right & (logits.argmax(1) != labels)
-    size = torch.relu(fooled.float() - mask.mean((1, 2, 3)))
-    return -(right * entropy).mean() - 10 * size.mean()
 
 
 if __name__ == "__main__":
