@@ -13,10 +13,10 @@ broken-off call resumes; what is scored is not scored again.
 
 Of the validation pictures every second one is for choices: F_tuned is F with the lambda_R or size,
 and centre_box the box in the middle with the side, of the lowest LE there (F's with the first
-seed). The table is of the others, its deviations over --seeds. `photographs` is the model that comes
-with the package, which has not seen these data. CAM and Grad-CAM explain what the classifier before
-the alternation predicts. OM goes by that classifier's predictions too, in the rows that are trained
-by the run's own.
+seed). The table is of the others, its deviations over --seeds. `photographs` is the model that
+comes with the package, which has not seen these data. CAM and Grad-CAM explain what the classifier
+before the alternation predicts. OM goes by that classifier's predictions too, in the rows that are
+trained by the run's own.
 
 Of a classifier of ImageNet's 1,000 classes the head's rows for the 200 are taken: a prediction is
 then the best of these.
