@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from trees import picture, write, write_tree, xml
 
-from casm_tf.data import crops, damage, datasets, fields, input_pipeline
+from casm_tf.data import crops, damage, datasets, fields, input_pipeline, pictures
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,14 @@ def tree(tmp_path_factory):
     )
 
 
-def test_training_batches_are_the_seeds_and_go_on_after_a_skip(tree):
+@pytest.fixture(params=["kept", "read anew"])
+def either_way(request, monkeypatch):
+    """Training pictures that are kept decoded, and ones that are decoded each time."""
+    if request.param == "read anew":
+        monkeypatch.setattr(input_pipeline, "KEPT_BYTES", 0)
+
+
+def test_training_batches_are_the_seeds_and_go_on_after_a_skip(tree, either_way):
     def batches(seed, skip, count):
         found = input_pipeline.training_batches(tree, 3, seed, skip, smallest_crop=0.3, flip=True)
         return [(images.numpy(), labels.numpy()) for images, labels in found.take(count)]
@@ -43,7 +50,7 @@ def test_training_batches_are_the_seeds_and_go_on_after_a_skip(tree):
     assert labels[:16].tolist() != labels[16:32].tolist()
 
 
-def test_whole_pictures_are_squashed_where_no_crop_is_asked_for(tree):
+def test_whole_pictures_are_squashed_where_no_crop_is_asked_for(tree, either_way):
     images, _ = next(iter(input_pipeline.training_batches(tree, 16, 0)))
     seen = {tuple(np.round(image[0, 0], 1)) for image in tree.denormalise(images)}
     corners = set()
@@ -88,6 +95,21 @@ def test_a_jpegs_view_is_the_part_of_the_decoded_picture():
         for encode in (lambda image: tf.io.encode_jpeg(image, quality=100), tf.io.encode_png)
     ]
     assert np.abs(views_of[0] - views_of[1]).mean() < 2
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+def test_what_is_kept_decoded_is_what_is_decoded_anew(quality):
+    image = tf.io.encode_jpeg(picture(0, 117, 201), quality=quality)
+    for encoded in (image, tf.io.encode_png(picture(1, 60, 41))):
+        kept = tf.io.decode_image(encoded)
+        assert int(pictures.decoded_bytes(encoded)) == tf.size(kept)
+        for number in range(20):
+            views = [
+                crops.random_view(data, 32, 0.1, True, (1, number)) for data in (encoded, kept)
+            ]
+            difference = np.abs(views[0] - views[1])
+            # At its rim a JPEG's part lacks its neighbours' colours.
+            assert difference[1:-1, 1:-1].max() == 0 and difference.mean() < 0.2
 
 
 def test_evaluation_batches_pad_boxes_and_say_how_many_there_are(tree):

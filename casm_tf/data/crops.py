@@ -10,15 +10,15 @@ _DRAWS = 10  # sides that are drawn until they fit into the picture, as PyTorch 
 
 
 def random_view(data, image_size, smallest, flip, seed):
-    """A random part of a JPEG's or PNG's bytes, resized: float32 [image_size, image_size, 3].
+    """A random part of a picture, resized: float32 [image_size, image_size, 3].
 
     As PyTorch's RandomResizedCrop takes it: its share of the area is even between `smallest` and 1,
     its ratio of width to height between 3/4 and 4/3, even in the logarithm. `smallest` 1 takes the
-    whole picture. With `flip` every second one is mirrored. `seed` is two integers, the picture's
-    own.
+    whole picture. With `flip` every second one is mirrored. `data` are a JPEG's or PNG's bytes or
+    what they decode to, uint8 [H, W, 3]; `seed` is two integers, the picture's own.
     """
     draws = tf.random.stateless_uniform((4, _DRAWS), seed)
-    image = pictures.decoded(data, lambda shape: _window(shape, smallest, draws))
+    image = pictures.part(data, lambda shape: _window(shape, smallest, draws))
     size = (image_size, image_size)
     # Up to twice the size bilinear interpolation looks at every pixel, and takes a quarter as long.
     image = tf.cond(

@@ -7,9 +7,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from casm_tf import networks, pretrained
-from casm_tf.data import crops, datasets, fields
+from casm_tf.data import crops, datasets, fields, pictures
 
-_CACHE_BYTES = 2**31  # Decoded pictures are kept where they are no more than this,
+KEPT_BYTES = 2**31  # Decoded pictures are kept in memory where they are no more than this,
 _BUFFER_BYTES = 2**29  # and so much of the others' files is shuffled at a time.
 
 
@@ -47,7 +47,7 @@ def training_batches(dataset, batch_size, seed, skip=0, smallest_crop=1.0, flip=
     """
     worker, workers = part
     share = batch_size // workers
-    if not _fits_in_memory(dataset):
+    if not _are_of_one_size(dataset):
         return _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip, part)
 
     def prepare(number, batch):
@@ -79,7 +79,7 @@ def names_of_batch(dataset, batch_size, seed, number):
     """
     name = fields.file_name(dataset.builder.info.features)
     first = batch_size * (number - 1)
-    if _fits_in_memory(dataset):
+    if _are_kept(dataset):
         names = _shuffled(dataset, seed, lambda x: x.get(name, x["tfds_id"]), with_ids=True)
         names = names.skip(first)
     elif name in dataset.builder.info.features:
@@ -128,18 +128,32 @@ def evaluation_batches(
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _fits_in_memory(dataset):
+def _are_of_one_size(dataset):
     """Whether the pictures are all of the networks' size, and few enough to be kept decoded."""
-    info = dataset.builder.info
     shape = (dataset.image_size, dataset.image_size, 3)
-    size = info.splits["train"].num_examples
-    return info.features["image"].shape == shape and size * np.prod(shape) <= _CACHE_BYTES
+    return dataset.builder.info.features["image"].shape == shape and _are_kept(dataset)
+
+
+def _are_kept(dataset):
+    """Whether the training pictures are few enough to be kept decoded, each decoded but once."""
+    info = dataset.builder.info
+    split, shape = info.splits["train"], info.features["image"].shape
+    if None not in shape:
+        return split.num_examples * np.prod(shape) <= KEPT_BYTES
+    # A file is rarely more than a quarter of its picture: beyond that no header is looked at.
+    if 4 * split.num_bytes > KEPT_BYTES:
+        return False
+    undecoded = {"image": tfds.decode.SkipDecoding()}
+    examples = dataset.builder.as_dataset(split="train", decoders=undecoded)
+    sizes = examples.map(lambda example: pictures.decoded_bytes(example["image"]))
+    return bool(sizes.reduce(np.int64(0), lambda total, size: total + size) <= KEPT_BYTES)
 
 
 def _shuffled(dataset, seed, part, with_ids=False):
     """What `part` takes of each training example, over and over, each epoch in another order."""
     read = tfds.ReadConfig(add_tfds_id=with_ids)
-    examples = dataset.builder.as_dataset(split="train", read_config=read)
+    needed = tfds.decode.PartialDecoding(fields.needed(dataset.builder.info.features))
+    examples = dataset.builder.as_dataset(split="train", decoders=needed, read_config=read)
     examples = fields.labelled(dataset, examples).map(part)
     examples = examples.cache()  # Decoded, so that a picture is decoded once.
     size = dataset.builder.info.splits["train"].num_examples
@@ -147,7 +161,11 @@ def _shuffled(dataset, seed, part, with_ids=False):
 
 
 def _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip, part):
-    """`training_batches` that are decoded as they are read, each picture where it is cropped."""
+    """`training_batches` of pictures of any size.
+
+    Those that are kept decoded are read as `_shuffled`; of others no more is decoded than each
+    part.
+    """
     worker, workers = part
     share = batch_size // workers
     first = skip * batch_size
@@ -157,7 +175,11 @@ def _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip, part
             example["image"], dataset.image_size, smallest_crop, flip, tf.stack([seed, number])
         ), example["label"]
 
-    examples = _labelled_records(dataset, seed, first).enumerate(first)
+    if _are_kept(dataset):
+        examples = _shuffled(dataset, seed, lambda example: example).skip(first)
+    else:
+        examples = _labelled_records(dataset, seed, first)
+    examples = examples.enumerate(first)
     if workers > 1:  # Only what is this worker's is decoded.
         examples = examples.filter(lambda number, _: number % batch_size // share == worker)
     return (
