@@ -129,6 +129,8 @@ def test_evaluation_batches_have_every_image_once_and_boxes_in_pixels(tiny):
     parts = [input_pipeline.evaluation_batches(tiny, "test", 20, part=(n, 3)) for n in range(3)]
     labels = [label for part in parts for batch in part for label in batch["labels"].numpy()]
     assert labels == [label for batch in batches for label in batch["labels"].numpy()]
+    (third,) = input_pipeline.evaluation_batches(tiny, "test", 20, every=3)
+    assert third["labels"].numpy().tolist() == labels[::3]
     example = next(iter(tfds.as_numpy(tiny.builder.as_dataset(split="test"))))
     ymin, xmin, ymax, xmax = np.round(example["bbox"] * 32).astype(int)
     assert batches[0]["boxes"][0].numpy().tolist() == [[xmin, ymin, xmax, ymax]]

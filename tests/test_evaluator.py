@@ -55,6 +55,15 @@ def test_evaluator_scores_compares_and_draws(finished_run, tiny_data_dir, tmp_pa
     assert all(f"<dt>{title}</dt>" in page for title in ("MAE", "maximal F", "S-measure", "IoU"))
 
 
+def test_one_image_in_so_many_is_scored(finished_run, tiny_data_dir, tmp_path):
+    done = call(
+        *("components.evaluator", f"--run_dir={finished_run}", f"--data_dir={tiny_data_dir}"),
+        *(f"--output_dir={tmp_path}", "--every=10", "--compared=full_image"),
+    )
+    assert "4 images of the split test, one image in 10\n" in done.stdout, done.stderr
+    assert json.loads((tmp_path / "evaluation.json").read_text())["split"].endswith("in 10")
+
+
 def test_data_are_called_by_what_is_in_them():
     folder = {"dataset": "image_folder", "image_dir": "/photos/raccoons/"}
     assert run_directory.data_name(folder) == "raccoons (image_folder)"

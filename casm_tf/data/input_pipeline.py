@@ -90,13 +90,14 @@ def names_of_batch(dataset, batch_size, seed, number):
 
 
 def evaluation_batches(
-    dataset, split, batch_size, protocol="centre_crop", resize=None, part=(0, 1)
+    dataset, split, batch_size, protocol="centre_crop", resize=None, part=(0, 1), every=1
 ):
     """The split once, in its stored order, the last batch smaller.
 
     `protocol` is of `crops.evaluation_view`; `resize`, of "centre_crop", is by default the images'
     own size. A split that the data set has not is its other one (`Dataset.split`). Of several
-    workers each takes its `part`: (its number, how many there are).
+    workers each takes its `part`: (its number, how many there are). Of the examples one in `every`
+    is taken, the first among them.
 
     Yields dicts: images float32 [B, H, W, 3], labels int32 [B], boxes int32 [B, M, 4] (half-open
     x0, y0, x1, y1 in pixels, M of the image with the most, maybe 0) and box_counts int32 [B], how
@@ -122,7 +123,7 @@ def evaluation_batches(
         return prepared if mask is None else {**prepared, "masks": mask, "has_mask": has_mask}
 
     split = tfds.even_splits(dataset.split(split), part[1])[part[0]]
-    examples = builder.as_dataset(split=split, decoders=needed)
+    examples = builder.as_dataset(split=split, decoders=needed).shard(every, 0)
     examples = fields.labelled(dataset, examples).map(prepare, tf.data.AUTOTUNE)
     batches = examples.padded_batch(batch_size)
     return batches.prefetch(tf.data.AUTOTUNE)
