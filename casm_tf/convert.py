@@ -8,16 +8,10 @@ with that file and model.keras, the mask model.
 import contextlib
 import pathlib
 
-import casm_tf.host.quiet  # noqa: F401
-
-# isort: split
-
 from absl import flags
 
-from casm_tf import networks
+from casm_tf import choices
 from casm_tf.cli import program
-from casm_tf.host import files
-from casm_tf.networks import conversion, efficientnet_lite
 
 FLAGS = flags.FLAGS
 
@@ -32,8 +26,8 @@ flags.DEFINE_enum(
     "architecture",
     "resnet50",
     [
-        *(name for name in networks.RESNETS if name != "small_resnet"),
-        *efficientnet_lite.SCALES,
+        *(name for name in choices.RESNETS if name != "small_resnet"),
+        *choices.EFFICIENTNETS_LITE,
         "keras_resnet50",
     ],
     "What the classifier in the file is.",
@@ -41,6 +35,16 @@ flags.DEFINE_enum(
 flags.DEFINE_string(
     "output", None, "The .weights.h5 file, or for the original the directory.", required=True
 )
+if __name__ == "__main__":
+    program.parse()  # before TensorFlow is imported
+
+import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
+
+# isort: split
+
+from casm_tf import networks
+from casm_tf.host import files
+from casm_tf.networks import conversion
 
 
 def main():

@@ -32,21 +32,15 @@ import pathlib
 import sys
 import threading
 
-from casm_tf.host import imports
-
-with imports.without("keras"):  # which no exported model needs: half a second
-    import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
-
-# isort: split
-
 from absl import flags
 from PIL import PngImagePlugin
+from tqdm import tqdm
 
 from casm_tf import host
 from casm_tf.cli import limits, picture_files, program
 from casm_tf.data import pictures
 from casm_tf.host import files
-from casm_tf.serving import mask_model, masks
+from casm_tf.serving import client, mask_model, masks
 
 FLAGS = flags.FLAGS
 
@@ -126,8 +120,6 @@ def _write(mask, target, paths, made_by):
 
 
 def _open_model(place):
-    from casm_tf.serving import client
-
     with program.blaming("model", (ValueError, OSError, client.ServerError)):
         try:
             model = mask_model.MaskModel.load(place, FLAGS.image_size)
@@ -148,10 +140,6 @@ def _extract(model, chosen, made_by):
     Pictures are read and written in threads, beside the network's forward passes: while a batch is
     looked at, the next one is read and the one before it written.
     """
-    from tqdm import tqdm
-
-    from casm_tf.serving import client
-
     batches = [
         chosen[start : start + FLAGS.batch_size]
         for start in range(0, len(chosen), FLAGS.batch_size)

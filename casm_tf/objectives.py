@@ -15,13 +15,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-CHOICES = {
-    "score": ("entropy", "classification"),
-    "size": ("adaptive", "l1"),
-    "fill": ("mean", "blur", "noise", "shuffle"),
-    "classifier_form": ("both", "masked"),
-    "masked_steps": ("always", "present"),
-}
+from casm_tf.choices import OBJECTIVES
+
 _CELLS = 8  # along a side of a blurred copy
 # lambda_R of the original code for ImageNet's 1,000 classes, by score and thinning.
 ORIGINAL_LAMBDA = {
@@ -31,13 +26,14 @@ ORIGINAL_LAMBDA = {
 
 
 def check_choices(**chosen):
-    """Raise ValueError where something is chosen, name=choice, that is not in `CHOICES`.
+    """Raise ValueError where something is chosen, name=choice, that is not in `OBJECTIVES`.
 
     Or where both choices of the classifier's leave steps without any loss.
     """
     for name, choice in chosen.items():
-        if choice not in CHOICES[name]:
-            raise ValueError(f"{name} is {' or '.join(map(repr, CHOICES[name]))}; found {choice!r}")
+        if choice not in OBJECTIVES[name]:
+            known = " or ".join(map(repr, OBJECTIVES[name]))
+            raise ValueError(f"{name} is {known}; found {choice!r}")
     if chosen.get("classifier_form") == "masked" and chosen.get("masked_steps") == "present":
         raise ValueError("classifier_form 'masked' needs masked_steps 'always'")
 

@@ -19,23 +19,28 @@ import contextlib
 import pathlib
 import sys
 
+from absl import flags
+
+from casm_tf.cli import limits, program, signals, train_flags
+
+FLAGS = flags.FLAGS
+
+flags.declare_key_flag("max_pixels")
+if __name__ == "__main__":
+    flags.mark_flag_as_required("run_dir")
+    program.parse(train_flags.GROUPS)  # before TensorFlow is imported
+
 from casm_tf.host import quiet  # before TensorFlow
 
 # isort: split
 
-from absl import flags
-
 from casm_tf import lambdas, networks
-from casm_tf.cli import from_flags, limits, program, signals, train_flags
+from casm_tf.cli import from_flags
 from casm_tf.data import damage, input_pipeline
 from casm_tf.host import files
 from casm_tf.report import figures
 from casm_tf.training import devices, hooks, loop, run_directory
 from casm_tf.training.pretraining import warning_of_a_poor_classifier
-
-FLAGS = flags.FLAGS
-
-flags.declare_key_flag("max_pixels")
 
 
 def main():
@@ -159,5 +164,4 @@ def _save(model, run_dir):
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("run_dir")
-    program.run(main, groups=train_flags.GROUPS)
+    program.run(main)

@@ -9,18 +9,9 @@ import json
 import pathlib
 import time
 
-from casm_tf.host import quiet  # before TensorFlow
-
-# isort: split
-
-import keras
 from absl import flags
 
 from casm_tf.cli import program
-from casm_tf.data import damage, datasets, input_pipeline
-from casm_tf.host import files
-from casm_tf.networks import small_classifiers
-from casm_tf.training import devices, run_directory
 
 FLAGS = flags.FLAGS
 
@@ -37,6 +28,19 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("steps", 1500, "Of each training.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 32, "Images a step.", lower_bound=1)
+if __name__ == "__main__":
+    program.parse()  # before TensorFlow is imported
+
+from casm_tf.host import quiet  # before TensorFlow
+
+# isort: split
+
+import keras
+
+from casm_tf.data import damage, datasets, input_pipeline
+from casm_tf.host import files
+from casm_tf.networks import small_classifiers
+from casm_tf.training import devices, run_directory
 
 _NETWORKS = {  # name: (network, what is added to the seed)
     "plain": (small_classifiers.plain, 0),

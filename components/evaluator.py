@@ -14,23 +14,10 @@ import json
 import pathlib
 import shlex
 
-from casm_tf.host import quiet  # before TensorFlow
-
-# isort: split
-
 from absl import flags
-from tqdm import tqdm
 
-from casm_tf import networks
+from casm_tf.choices import COMPARED, PROTOCOLS
 from casm_tf.cli import limits, program
-from casm_tf.data import crops, damage, input_pipeline
-from casm_tf.evaluation import checks, other_classifiers
-from casm_tf.evaluation.comparison import COMPARED, Comparison, Method
-from casm_tf.host import files
-from casm_tf.networks import keras_files
-from casm_tf.report import figures, page, terminal_table
-from casm_tf.training import devices, run_directory
-from components import blessing, examples
 
 FLAGS = flags.FLAGS
 
@@ -42,7 +29,7 @@ flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "What is sco
 flags.DEFINE_enum(
     "protocol",
     "centre_crop",
-    list(crops.PROTOCOLS),
+    list(PROTOCOLS),
     "What is seen of a picture: the square in its middle, or all of it, squashed. On ImageNet LE "
     "of the whole image differs by 5 points between them.",
 )
@@ -95,6 +82,24 @@ flags.DEFINE_float(
     "margin", 0.02, "How much worse than it LE, F1 and accuracy may be.", lower_bound=0
 )
 flags.declare_key_flag("max_pixels")
+if __name__ == "__main__":
+    program.parse()  # before TensorFlow is imported
+
+from casm_tf.host import quiet  # before TensorFlow
+
+# isort: split
+
+from tqdm import tqdm
+
+from casm_tf import networks
+from casm_tf.data import damage, input_pipeline
+from casm_tf.evaluation import checks, other_classifiers
+from casm_tf.evaluation.comparison import Comparison, Method
+from casm_tf.host import files
+from casm_tf.networks import keras_files
+from casm_tf.report import figures, page, terminal_table
+from casm_tf.training import devices, run_directory
+from components import blessing, examples
 
 _OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")
 

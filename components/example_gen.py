@@ -10,22 +10,9 @@ The data are made where --data_dir says, and in --examples if it says nothing. T
 import hashlib
 import pathlib
 
-import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
-
-# isort: split
-
-import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
 from absl import flags
-from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
-from tqdm import tqdm
 
 from casm_tf.cli import limits, program
-from casm_tf.data import damage, datasets, fields
-from casm_tf.host import files
-from components import examples
 
 FLAGS = flags.FLAGS
 
@@ -38,6 +25,23 @@ flags.DEFINE_string("examples", None, "For examples.json.", required=True)
 flags.DEFINE_string("statistics", None, "For the splits' statistics.", required=True)
 flags.DEFINE_string("schema", None, "For the schema.", required=True)
 flags.declare_key_flag("max_pixels")
+if __name__ == "__main__":
+    program.parse()  # before TensorFlow is imported
+
+import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
+
+# isort: split
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+from tqdm import tqdm
+
+from casm_tf.data import damage, datasets, fields
+from casm_tf.host import files
+from components import examples
 
 _SETTINGS = ("dataset", "data_dir", "image_dir", "boxes", "masks")
 

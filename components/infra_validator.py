@@ -16,21 +16,9 @@ import subprocess
 import sys
 import tempfile
 
-import casm_tf.host.quiet
-
-# isort: split
-
-import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from casm_tf.cli import limits, program
-from casm_tf.data import damage, input_pipeline
-from casm_tf.host import files
-from casm_tf.networks import keras_files
-from casm_tf.serving import export, servable
-from casm_tf.training import run_directory
-from components import blessing, examples
 
 FLAGS = flags.FLAGS
 
@@ -54,6 +42,22 @@ flags.DEFINE_float(
     lower_bound=0,
 )
 flags.declare_key_flag("max_pixels")
+if __name__ == "__main__":
+    program.parse()  # before TensorFlow is imported
+
+import casm_tf.host.quiet  # before TensorFlow
+
+# isort: split
+
+import numpy as np
+import tensorflow as tf
+
+from casm_tf.data import damage, input_pipeline
+from casm_tf.host import files
+from casm_tf.networks import keras_files
+from casm_tf.serving import export, servable
+from casm_tf.training import run_directory
+from components import blessing, examples
 
 
 def main():

@@ -13,18 +13,9 @@ not there.
 import pathlib
 import shlex
 
-import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
-
-# isort: split
-
 from absl import flags
 
 from casm_tf.cli import limits, program
-from casm_tf.host import files
-from casm_tf.networks import keras_files
-from casm_tf.serving import export, mask_model, servable, server_config
-from casm_tf.training import run_directory
-from components import blessing
 
 FLAGS = flags.FLAGS
 
@@ -49,6 +40,18 @@ flags.DEFINE_string("blessing", None, "The evaluator's, without which nothing is
 flags.DEFINE_string("infra_blessing", None, "The infra_validator's, the same.")
 flags.DEFINE_string("pushed_model", None, "A link to the pushed version is made there.")
 flags.declare_key_flag("max_pixels")
+if __name__ == "__main__":
+    program.parse()  # before TensorFlow is imported
+
+import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
+
+# isort: split
+
+from casm_tf.host import files
+from casm_tf.networks import keras_files
+from casm_tf.serving import export, mask_model, servable, server_config
+from casm_tf.training import run_directory
+from components import blessing
 
 _NAME = "casm"  # under which it is served
 

@@ -1,5 +1,6 @@
 """What --help shows, and the commands that the programs print."""
 
+import os
 import pathlib
 import re
 import shlex
@@ -8,9 +9,19 @@ import subprocess
 import sys
 
 import pytest
-from programs import ROOT, call
+from programs import ROOT, assert_refused, call, run
 
+from casm_tf import choices, networks
 from casm_tf.cli import program
+from casm_tf.evaluation import baselines
+from casm_tf.networks import applications, efficientnet_lite
+
+PROGRAMS = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for folder in ("casm_tf", "components")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if "program.run(" in path.read_text()
+]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +75,49 @@ def test_the_other_programs_help_is_what_they_do_and_their_flags(module):
     assert [name for name in shown if name in defined] == defined
     assert len(shown) == len(set(shown))
     assert max(map(len, done.stdout.splitlines())) <= 110
+
+
+def imported_by(module, argument):
+    """What a program did in a process of its own, and the packages that it imported."""
+    # Each import is a line on standard error; by this variable TensorFlow's are, too.
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
+    done = run([sys.executable, "-X", "importtime", "-m", module, argument], env=env)
+    lines = done.stderr.splitlines(keepends=True)
+    names = [line.rpartition("|")[2] for line in lines if line.startswith("import time:")]
+    done.stderr = "".join(line for line in lines if not line.startswith("import time:"))
+    return done, {name.strip().partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("module", PROGRAMS)
+def test_help_is_answered_before_tensorflow_is_imported(module):
+    done, packages = imported_by(module, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "absl" in packages
+    assert not packages & {"tensorflow", "keras", "tensorflow_datasets", "matplotlib", "cv2"}
+
+
+@pytest.mark.parametrize(
+    ("module", "argument", "expected"),
+    [
+        ("casm_tf.train", "--lamda_size=1", "Unknown command line flag 'lamda_size'"),
+        ("casm_tf.train", "--seed=0", "--run_dir: expected a value"),
+        ("casm_tf.train", "--batch_size=0", "--batch_size=0: "),
+        ("casm_tf.extract", "no.jpg", "there is no no.jpg"),
+        ("components.evaluator", "--run_dir=gs://a/run", "--run_dir: gs://a/run is no path"),
+        ("components.pusher", "runs/mine", "takes flags only; found 'runs/mine'"),
+    ],
+)
+def test_a_mistake_is_refused_before_tensorflow_is_imported(module, argument, expected):
+    done, packages = imported_by(module, argument)
+    assert_refused(done, expected)
+    assert "tensorflow" not in packages
+
+
+def test_the_networks_that_flags_name_are_those_that_are_there():
+    assert tuple(networks.RESNETS) == choices.RESNETS
+    assert tuple(efficientnet_lite.SCALES) == choices.EFFICIENTNETS_LITE
+    assert tuple(applications.NETWORKS) == choices.KERAS_NETWORKS
+    assert tuple(baselines.FORWARD_PASSES) == choices.COMPARED
 
 
 @pytest.mark.parametrize(

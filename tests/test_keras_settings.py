@@ -62,7 +62,8 @@ def test_keras_on_another_backend_already_is_refused(monkeypatch):
     ],
 )
 def test_settings_that_keras_does_not_take_are_a_line(text, variables, tmp_path):
-    done = run(command("casm_tf.convert", "--help"), env=environment(tmp_path, text, **variables))
+    given = ("--weights=a", "--output=b")
+    done = run(command("casm_tf.convert", *given), env=environment(tmp_path, text, **variables))
     assert_refused(done, f"convert: {tmp_path / 'keras.json'} or a KERAS_ variable: Keras")
 
 

@@ -11,6 +11,7 @@ ROOMS = [
     *(
         "host",
         "pretrained",
+        "choices",
         "objectives",
         "lambdas",
         "thinning",

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import functools
 import os
 import pathlib
 import re
@@ -18,6 +17,7 @@ from casm_tf.cli import flagfiles
 from casm_tf.host import files
 
 _SERVER = re.compile("(https?|grpc)://")
+_left = []  # the program's name and what is no flag, once `parse` was called
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # What absl says of a flag's value that is of another type, and what it means.
 _EXPECTED = {
@@ -32,27 +32,39 @@ class UserError(Exception):
     """A mistake of the user's: names the flag or file, what was found and what is expected."""
 
 
-def run(main, takes_arguments=False, groups=None, servers=()):
-    """Parse the flags and call main(), or main(arguments); called at the end of a program.
+def parse(groups=None):
+    """Parse the flags before `run` does: behind a program's flags, before it imports TensorFlow.
 
-    --help shows the program's flags as they stand in its module; with `groups` {title: its first
-    flag}, first those of the module that defines these, under the titles. Of the flags those named
-    in `servers` may have a server's address, no other a value such as gs://bucket/run.
+    So --help and a wrong flag are answered at once, and not after seconds. --help shows the flags
+    as they stand in the program's module; with `groups` {title: its first flag}, first those of the
+    module that defines these, under the titles.
+    """
+    app.define_help_flags()
+    with _ending_in_a_line():
+        _left[:] = _parsed(sys.argv, groups)
+
+
+def run(main, takes_arguments=False, servers=()):
+    """Call main(), or main(arguments), at the end of a program; parse the flags if `parse` did not.
+
+    Of the flags those named in `servers` may have a server's address, no other a value such as
+    gs://bucket/run.
 
     A `UserError`, a wrong flag, a left-over argument or a full disk ends the program with one line
     on the terminal and exit code 2. Otherwise the exit code is what main returns; None is 0.
     """
+    with _ending_in_a_line():
+        app.run(
+            lambda argv: main(argv[1:]) if takes_arguments else main(),
+            flags_parser=lambda argv: _left or _parsed(argv, None, takes_arguments, servers),
+        )
 
-    def run_main(argv):
-        if takes_arguments:
-            return main(argv[1:])
-        if len(argv) > 1:
-            raise UserError(f"takes flags only; found {argv[1]!r}")
-        return main()
 
+@contextlib.contextmanager
+def _ending_in_a_line():
+    """End the program as `run` tells."""
     try:
-        parse = functools.partial(_parse, groups=groups, servers=servers)
-        app.run(run_main, flags_parser=parse)
+        yield
     except UserError as error:
         _refuse(error)
     except KeyboardInterrupt:
@@ -142,7 +154,7 @@ def command(module, *arguments):
     return shlex.join([str(python), "-m", module, *map(str, arguments)])
 
 
-def _parse(argv, groups, servers):
+def _parsed(argv, groups, takes_arguments=False, servers=()):
     if {"--help", "-help", "-h", "--helpshort", "-helpshort"}.intersection(argv):
         text = sys.modules["__main__"].__doc__.rstrip()
         text = re.sub(r"\bpython -m (\w+(?:\.\w+)*)", lambda found: command(found[1]), text)
@@ -156,6 +168,8 @@ def _parse(argv, groups, servers):
             text = re.sub(said, meant, text)
         _refuse(text)
     _check_values(left[1:], servers)
+    if left[1:] and not takes_arguments:
+        raise UserError(f"takes flags only; found {left[1]!r}")
     if flags.FLAGS["verbosity"].using_default_value:
         # absl would take INFO, and then TFDS tells of every file it opens.
         flags.FLAGS.verbosity = logging.WARNING

@@ -1,10 +1,8 @@
 """The flags of casm_tf.train: every choice of the paper, the data, the machine."""
 
-import tensorflow as tf
 from absl import flags
 
-from casm_tf import networks, objectives
-from casm_tf.training import devices
+from casm_tf import choices
 
 # What --help shows them under, and the first flag of each.
 GROUPS = {
@@ -17,6 +15,7 @@ GROUPS = {
     "machine": "strategy",
 }
 _LARGEST = 2**31 - 1  # of what counts or is a shape
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127  # float32's
 
 flags.DEFINE_string(
     "dataset",
@@ -81,9 +80,7 @@ flags.DEFINE_integer(
     lower_bound=0,
     upper_bound=2**32 - 1,  # NumPy's largest
 )
-flags.DEFINE_enum(
-    "classifier", "resnet50", networks.ARCHITECTURES, "The classifier's architecture."
-)
+flags.DEFINE_enum("classifier", "resnet50", choices.ARCHITECTURES, "The classifier's architecture.")
 flags.DEFINE_string(
     "classifier_weights",
     None,
@@ -137,14 +134,14 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "score",
     "entropy",
-    objectives.CHOICES["score"],
+    choices.OBJECTIVES["score"],
     "What the decoder maximises on the masked image: the prediction's entropy (E) or the "
     "classification loss (C).",
 )
 flags.DEFINE_enum(
     "size",
     "adaptive",
-    objectives.CHOICES["size"],
+    choices.OBJECTIVES["size"],
     "The size term: relu(c - mean m) where the mask hides the object (the original), or "
     "minus the L1 norm of eq. (7).",
 )
@@ -180,21 +177,21 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "fill",
     "mean",
-    objectives.CHOICES["fill"],
+    choices.OBJECTIVES["fill"],
     "What is seen where the mask hides a picture: the mean colour (the paper), a blurred copy, "
     "noise of the picture's own mean and deviation, or another picture.",
 )
 flags.DEFINE_enum(
     "classifier_form",
     "both",
-    objectives.CHOICES["classifier_form"],
+    choices.OBJECTIVES["classifier_form"],
     "The classifier's loss: on the masked and the clean images, eq. (8), or on the masked "
     "alone, eq. (3).",
 )
 flags.DEFINE_enum(
     "masked_steps",
     "always",
-    objectives.CHOICES["masked_steps"],
+    choices.OBJECTIVES["masked_steps"],
     "When the classifier learns from masked images: at every step (the paper) or where it is "
     "itself the critic (the original).",
 )
@@ -259,7 +256,7 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "strategy",
     "auto",
-    devices.NAMES,
+    choices.STRATEGIES,
     "How the step is distributed: over the GPUs of this machine (mirrored), or over the machines "
     "that TF_CONFIG names (multi_worker); auto takes what there is.",
 )
@@ -294,6 +291,6 @@ for _flag in flags.FLAGS.flags_by_module_dict()[__name__]:
     if _flag.flag_type() == "float":
         flags.register_validator(
             _flag.name,
-            lambda x: x is None or x <= float(tf.float32.max),
-            f"expected a finite number, at most {tf.float32.max:.2g}",
+            lambda x: x is None or x <= _LARGEST_FLOAT,
+            f"expected a finite number, at most {_LARGEST_FLOAT:.2g}",
         )

@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from casm_tf.choices import PROTOCOLS
 from casm_tf.data import pictures
 
-PROTOCOLS = ("centre_crop", "squash")
 _DRAWS = 10  # sides that are drawn until they fit into the picture, as PyTorch does
 
 

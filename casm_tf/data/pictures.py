@@ -7,9 +7,7 @@ import io
 import pathlib
 import re
 
-import cv2
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
@@ -68,6 +66,7 @@ def part(data, window):
     int32 [3], and gives the part's y, x, height and width. Of a JPEG no more is decoded than that
     needs.
     """
+    import tensorflow as tf  # here, as `casm_tf.extract` finds pictures before it is needed
 
     def of_jpeg():
         return tf.io.decode_and_crop_jpeg(data, window(tf.io.extract_jpeg_shape(data)), channels=3)
@@ -149,6 +148,8 @@ def whole_size(path, image):
 
 def decode(data):
     """A JPEG's or PNG's bytes -> uint8 [H, W, 3]."""
+    import tensorflow as tf
+
     return tf.io.decode_image(data, channels=3, expand_animations=False)
 
 
@@ -219,6 +220,8 @@ def in_rgb(image):
 
 
 def _encoded(image, as_jpeg):
+    import cv2
+
     suffix, options = ".png", []
     if as_jpeg:
         suffix, options = ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]

@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from casm_tf import evaluation
+from casm_tf.choices import COMPARED
 from casm_tf.evaluation import baselines, extremes, localization, method_scores, other_classifiers
 
 _SHOWN = ("casm", "cam", "grad_cam")  # whose masks are shown beside each other
 _PICTURES = 7  # of them, as in the paper's Figure 2
-COMPARED = ("full_image", "centre_box", *baselines.METHODS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,10 @@
 """What the machine gives: files, locks, imports, a quiet start."""
 
 import os
+import sys
+
+if sys.stderr is None:  # closed, as some schedulers do: the next file opened would be it
+    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def cores():

@@ -70,8 +70,6 @@ def _settings_of_keras():
             os.environ["KERAS_HOME"] = home
 
 
-if sys.stderr is None:  # closed, as some schedulers do: the next file opened would be it
-    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if os.path.expanduser("~") == "~":  # noqa: PTH111  (pathlib raises)
     # Keras would make a folder ~ for its settings. This is its own choice where one cannot write.

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from casm_tf.choices import ARCHITECTURES
 from casm_tf.networks import applications, efficientnet_lite, resnet
 from casm_tf.networks.decoder import decoder
 from casm_tf.networks.layers import BatchNormalization, head
@@ -43,8 +44,6 @@ if keras.config.backend() != "tensorflow":
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 keras.config.set_image_data_format("channels_last")
-
-ARCHITECTURES = (*RESNETS, *efficientnet_lite.SCALES, *applications.NETWORKS)
 
 
 def classifier(architecture, image_size, num_classes):

@@ -16,7 +16,6 @@ import urllib.parse
 import urllib.request
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from casm_tf.serving.masks import OUTPUTS
@@ -119,6 +118,8 @@ class GrpcModel:
             raise ValueError(f"{address} is no mask model of components.pusher") from error
 
     def predict(self, images):
+        import tensorflow as tf
+
         request = self._request()
         request.model_spec.name = self._name
         request.model_spec.signature_name = _SIGNATURE

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from casm_tf import pretrained
+from casm_tf.data import pictures
 from casm_tf.host import files, imports
-from casm_tf.serving import masks
+from casm_tf.serving import client, masks
 
 DESCRIPTION = "assets.extra/casm.json"  # in an exported model's directory
 
@@ -52,9 +53,8 @@ class MaskModel:
         if isinstance(source, str):
             if image_size is not None:
                 raise ValueError(f"{source} has a size of its own; found image_size {image_size}")
-            _import_tensorflow()
-            from casm_tf.serving import client
-
+            if source.startswith("grpc"):  # a REST server's answers are JSON
+                _import_tensorflow()
             return cls(client.open_server(source))
         is_exported = (source / "saved_model.pb").exists()
         return cls((_open_exported if is_exported else _open_run)(source, image_size))
@@ -84,8 +84,6 @@ class MaskModel:
 
     def read(self, picture):
         """A picture as `look` takes it; raises ValueError for one that cannot be read."""
-        from casm_tf.data import pictures
-
         if _is_path(picture):
             # At least twice the size: JPEG's own reduction is not as smooth as what follows.
             image = pictures.open_rgb(picture, at_least=2 * self.image_size)
@@ -225,8 +223,6 @@ def _is_path(picture):
 
 def _converted(picture):
     """A Pillow image or an array as an upright Pillow image in RGB."""
-    from casm_tf.data import pictures
-
     if isinstance(picture, np.ndarray):
         kind = f"{picture.dtype} {list(picture.shape)}"
         is_grey, is_coloured = picture.ndim == 2, picture.ndim == 3 and picture.shape[2] in (3, 4)

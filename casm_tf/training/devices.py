@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from casm_tf import host
 
-NAMES = ("auto", "one_device", "mirrored", "multi_worker")
 _LOST = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
     tf.errors.DeadlineExceededError,
@@ -28,7 +27,7 @@ class WorkerLostError(Exception):
 
 
 def make(name):
-    """The `tf.distribute.Strategy` of a name in `NAMES`, before TensorFlow has done anything else.
+    """The `tf.distribute.Strategy` of a name in `choices.STRATEGIES`, before anything else.
 
     "auto" is multi_worker where TF_CONFIG names workers, mirrored where there are several GPUs,
     one_device otherwise. Raises ValueError for a TF_CONFIG that names none, or is no JSON.
