@@ -96,11 +96,12 @@ def _rectangles(levels, values):
     rows, columns = _ends(levels), _ends(levels.T)
     levels = levels[np.ix_(rows, columns)]
     # One call for many values: what is above each is a tile, with a row of zeros below it.
-    tiles = np.zeros((max(1, _TILED_PIXELS // levels.size), len(rows) + 1, len(columns)), np.uint8)
-    rows = np.tile(np.append(rows, 0), len(tiles))
+    count = min(len(values), max(1, _TILED_PIXELS // levels.size))
+    tiles = np.zeros((count, len(rows) + 1, len(columns)), np.uint8)
+    rows = np.tile(np.append(rows, 0), count)
     found, seen = [], 0
-    for start in range(0, len(values), len(tiles)):
-        some = values[start : start + len(tiles)]
+    for start in range(0, len(values), count):
+        some = values[start : start + count]
         above = tiles[: len(some)]
         np.greater(levels, some[:, None, None], out=above[:, :-1].view(bool))
         contours, _ = cv2.findContours(
