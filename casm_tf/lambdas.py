@@ -72,9 +72,7 @@ class Multiplier:
 
     def __call__(self, step):
         """lambda_R as it is now, float32 []."""
-        return tf.exp(
-            tf.clip_by_value(self._logarithm + self.damping * self._error, *_LOGARITHMS)
-        )
+        return tf.exp(tf.clip_by_value(self._logarithm + self.damping * self._error, *_LOGARITHMS))
 
     def move(self, mean_mask):
         """A step of dual ascent after a step with masks of this mean, float32 []."""
