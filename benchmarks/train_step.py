@@ -1,9 +1,7 @@
 """A training step of casm_tf against one in PyTorch: python -m benchmarks.train_step
 
-With --classifier=resnet50 the peer is the original's step: a forward pass for the clean image, one
-for the masked image where the present classifier is the critic, one for the decoder's loss, and
-backward passes through all parameters, also those whose gradients are thrown away; in the order
-that present PyTorch accepts. It runs as shipped and with channels_last. The last line is
+With --classifier=resnet50 the peer is the original's step (torch_steps.py), as shipped and with
+channels_last. The last line is
 {"ratio_original": {"float32": x, "bfloat16": y}, "ratio_channels_last": {...}, "seconds": {...},
 "draw_share_of_step": what reading one of the snapshots is of a step with a past critic}.
 
@@ -19,7 +17,6 @@ Steps with the present and with a past classifier as the critic are timed apart;
 of both, as with thinning L100.
 """
 
-import copy
 import json
 import statistics
 import time
@@ -28,15 +25,13 @@ import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
-import keras
 import numpy as np
 import tensorflow as tf
 import torch
 from absl import flags
 
-from benchmarks.torch_networks import Decoder, EfficientNetLite, ResNet
+from benchmarks import casm_step, torch_steps
 from casm_tf import networks
-from casm_tf.casm import CASM
 from casm_tf.cli import program
 from casm_tf.thinning import Snapshots, Thinning
 
@@ -51,7 +46,7 @@ flags.DEFINE_integer("rounds", 3, "Steps of each kind, after one that does not c
 flags.DEFINE_integer("snapshots", 30, "Past classifiers to draw from.", lower_bound=1)
 flags.DEFINE_integer("threads", 2, "Of PyTorch; TensorFlow takes all cores.", lower_bound=1)
 
-_KINDS = ("present", "past")
+_KINDS = torch_steps.KINDS
 _CLASSES = 1000
 
 
@@ -71,8 +66,8 @@ def _of_resnet50(images, labels):
         {
             "float32": _tensorflow_step(images, labels, "float32"),
             "bfloat16": _tensorflow_step(images, labels, "mixed_bfloat16"),
-            "original": _torch_step(images, labels, torch.contiguous_format),
-            "channels_last": _torch_step(images, labels, torch.channels_last),
+            "original": torch_steps.original(images, labels, _CLASSES, torch.contiguous_format),
+            "channels_last": torch_steps.original(images, labels, _CLASSES, torch.channels_last),
         }
     )
     medians = _medians(seconds)
@@ -91,7 +86,7 @@ def _of_efficientnet_lite0(images, labels):
     seconds = _timed(
         {
             "casm_tf": _tensorflow_step(images, labels, "float32"),
-            "channels_last": _lean_torch_step(images),
+            "channels_last": torch_steps.lean("efficientnet_lite0", images, None, _CLASSES),
         }
     )
     medians = _medians(seconds)
@@ -151,28 +146,18 @@ def _draw():
     return statistics.median(times)
 
 
-def _tensorflow_step(images, labels, policy):
+def _tensorflow_step(images, labels, precision):
     """kind -> one step of CASM with L100's snapshots, all held."""
-    is_lite = FLAGS.classifier == "efficientnet_lite0"
-    keras.mixed_precision.set_global_policy(policy)
-    classifier = networks.classifier(FLAGS.classifier, FLAGS.image_size, _CLASSES)
-    decoder = networks.decoder(
-        networks.map_shapes(classifier),
-        FLAGS.image_size,
-        interpolation="bilinear" if is_lite else "nearest",
+    model = casm_step.model(
+        FLAGS.classifier, FLAGS.image_size, _CLASSES, precision, FLAGS.snapshots
     )
-    keras.mixed_precision.set_global_policy("float32")
-    snapshots = Snapshots(classifier, Thinning.named("L100", capacity=FLAGS.snapshots))
     for _ in range(FLAGS.snapshots):
-        snapshots.store(classifier)
-    teacher = networks.copy(classifier) if is_lite else None
-    model = CASM(classifier, decoder, snapshots, teacher=teacher, masked_steps="present")
-    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), keras.optimizers.Adam(1e-3))
+        model.snapshots.store(model.classifier)
     batch = (tf.constant(images), tf.constant(labels, tf.int32))
     run = tf.function(model.run_step)
     # Steps whose draw is of the wanted kind; the others are not run.
     numbers = {
-        kind: [n for n in range(100) if bool(snapshots.draws_past(n)) == (kind == "past")]
+        kind: [n for n in range(100) if bool(model.snapshots.draws_past(n)) == (kind == "past")]
         for kind in _KINDS
     }
 
@@ -181,91 +166,6 @@ def _tensorflow_step(images, labels, policy):
         float(run(batch)["finite"])  # waits for the end
 
     return step
-
-
-def _torch_step(images, labels, memory_format):
-    """kind -> one step as the original's code takes it."""
-    torch.manual_seed(0)
-    classifier = ResNet("resnet50", _CLASSES).to(memory_format=memory_format)
-    decoder = Decoder().to(memory_format=memory_format)
-    past = copy.deepcopy(classifier).eval()
-    classifier_optimizer = torch.optim.SGD(
-        classifier.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4
-    )
-    decoder_optimizer = torch.optim.Adam(decoder.parameters(), 1e-3, weight_decay=1e-4)
-    cross_entropy = torch.nn.CrossEntropyLoss()
-    images = torch.from_numpy(images.transpose(0, 3, 1, 2)).contiguous(memory_format=memory_format)
-    labels = torch.from_numpy(labels)
-    classifier.train()
-    decoder.train()
-
-    def learn(logits):
-        classifier_optimizer.zero_grad()
-        cross_entropy(logits, labels).backward()
-        classifier_optimizer.step()
-
-    def step(kind):
-        clean, maps = classifier(images)
-        right = clean.argmax(1) == labels
-        learn(clean)
-        mask = decoder([x.detach() for x in maps])
-        masked = images * (1 - mask)
-        if kind == "present":
-            learn(classifier(masked.detach())[0])
-        logits, _ = (past if kind == "past" else classifier)(masked)
-        decoder_optimizer.zero_grad()
-        classifier_optimizer.zero_grad()
-        _negative_score(right, logits, labels, mask).backward()
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 10)
-        decoder_optimizer.step()
-
-    return step
-
-
-def _lean_torch_step(images):
-    """kind -> one step on the teacher's labels, without a pass or a gradient too many."""
-    torch.manual_seed(0)
-    classifier = EfficientNetLite(_CLASSES).to(memory_format=torch.channels_last)
-    decoder = Decoder(classifier.CHANNELS, stem=0, interpolation="bilinear")
-    decoder.to(memory_format=torch.channels_last)
-    teacher = copy.deepcopy(classifier).eval()
-    past = copy.deepcopy(teacher).requires_grad_(False)
-    parameters, mask_parameters = list(classifier.parameters()), list(decoder.parameters())
-    classifier_optimizer = torch.optim.SGD(
-        parameters, 1e-3, momentum=0.9, weight_decay=1e-4, fused=True
-    )
-    decoder_optimizer = torch.optim.Adam(mask_parameters, 1e-3, weight_decay=1e-4, fused=True)
-    cross_entropy = torch.nn.CrossEntropyLoss()
-    images = torch.from_numpy(images.transpose(0, 3, 1, 2))
-    images = images.contiguous(memory_format=torch.channels_last)
-
-    def step(kind):
-        with torch.no_grad():
-            labels = teacher(images)[0].argmax(1)
-        clean, maps = classifier(images)
-        right = clean.argmax(1) == labels
-        mask = decoder([x.detach() for x in maps])
-        logits, _ = (past if kind == "past" else classifier)(images * (1 - mask))
-        loss = cross_entropy(clean, labels)
-        if kind == "present":
-            loss = (loss + cross_entropy(logits, labels)) / 2
-        classifier_optimizer.zero_grad()
-        decoder_optimizer.zero_grad()
-        loss.backward(inputs=parameters, retain_graph=kind == "present")
-        _negative_score(right, logits, labels, mask).backward(inputs=mask_parameters)
-        torch.nn.utils.clip_grad_norm_(mask_parameters, 10)
-        classifier_optimizer.step()
-        decoder_optimizer.step()
-
-    return step
-
-
-def _negative_score(right, logits, labels, mask):
-    log_p = torch.log_softmax(logits, 1)
-    entropy = -(log_p.exp() * log_p).sum(1)
-    fooled = right & (logits.argmax(1) != labels)
-    size = torch.relu(fooled.float() - mask.mean((1, 2, 3)))
-    return -(right * entropy).mean() - 10 * size.mean()
 
 
 if __name__ == "__main__":
