@@ -30,15 +30,13 @@ import casm_tf.host.quiet  # noqa: F401
 
 # isort: split
 
-import keras
 import numpy as np
 import tensorflow as tf
 import torch
 from absl import flags
 
-from benchmarks import torch_steps
+from benchmarks import casm_step, torch_steps
 from casm_tf import networks
-from casm_tf.casm import CASM
 from casm_tf.cli import program
 from casm_tf.thinning import Snapshots, Thinning
 
@@ -52,10 +50,9 @@ flags.DEFINE_integer("image_size", 224, "Pixels a side.", lower_bound=32)
 flags.DEFINE_integer("rounds", 5, "Steps of each kind, after one that does not count.")
 flags.DEFINE_integer("snapshots", 30, "Past classifiers to draw from.", lower_bound=1)
 flags.DEFINE_integer("threads", 2, "Of PyTorch; TensorFlow takes all cores.", lower_bound=1)
-
 flags.DEFINE_list("peers", [], "Some of those above; by default all.")
 
-_KINDS = ("present", "past")
+_KINDS = torch_steps.KINDS
 _CLASSES = 1000
 
 
@@ -86,18 +83,22 @@ def main():
 
 def _peers(images, labels):
     """{name: kind -> a step} of PyTorch's."""
-    images = torch.from_numpy(images.transpose(0, 3, 1, 2)).contiguous()
-    batch = images, torch.from_numpy(labels), _CLASSES
+    is_lite = FLAGS.classifier == "efficientnet_lite0"
+    given = None if is_lite else labels
     peers = {}
     for suffix, half in (("", False), (" bfloat16", True)):
-        if FLAGS.classifier == "resnet50":
+        if not is_lite:
             for name, memory_format in (
                 ("original", torch.contiguous_format),
                 ("channels_last", torch.channels_last),
             ):
-                peers[name + suffix] = torch_steps.original(*batch, memory_format, half)
+                peers[name + suffix] = torch_steps.original(
+                    images, labels, _CLASSES, memory_format, bfloat16=half
+                )
         for name, compiled in (("lean", False), ("compiled", True)):
-            peers[name + suffix] = torch_steps.lean(*batch, FLAGS.classifier, half, compiled)
+            peers[name + suffix] = torch_steps.lean(
+                FLAGS.classifier, images, given, _CLASSES, bfloat16=half, compiled=compiled
+            )
     return peers
 
 
@@ -171,28 +172,18 @@ def _draw():
     return statistics.median(times)
 
 
-def _tensorflow_step(images, labels, policy):
+def _tensorflow_step(images, labels, precision):
     """kind -> one step of CASM with L100's snapshots, all held."""
-    is_lite = FLAGS.classifier == "efficientnet_lite0"
-    keras.mixed_precision.set_global_policy(policy)
-    classifier = networks.classifier(FLAGS.classifier, FLAGS.image_size, _CLASSES)
-    decoder = networks.decoder(
-        networks.map_shapes(classifier),
-        FLAGS.image_size,
-        interpolation="bilinear" if is_lite else "nearest",
+    model = casm_step.model(
+        FLAGS.classifier, FLAGS.image_size, _CLASSES, precision, FLAGS.snapshots
     )
-    keras.mixed_precision.set_global_policy("float32")
-    snapshots = Snapshots(classifier, Thinning.named("L100", capacity=FLAGS.snapshots))
     for _ in range(FLAGS.snapshots):
-        snapshots.store(classifier)
-    teacher = networks.copy(classifier) if is_lite else None
-    model = CASM(classifier, decoder, snapshots, teacher=teacher, masked_steps="present")
-    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), keras.optimizers.Adam(1e-3))
+        model.snapshots.store(model.classifier)
     batch = (tf.constant(images), tf.constant(labels, tf.int32))
     run = tf.function(model.run_step)
     # Steps whose draw is of the wanted kind; the others are not run.
     numbers = {
-        kind: [n for n in range(100) if bool(snapshots.draws_past(n)) == (kind == "past")]
+        kind: [n for n in range(100) if bool(model.snapshots.draws_past(n)) == (kind == "past")]
         for kind in _KINDS
     }
 

@@ -267,3 +267,17 @@ def test_batch_normalization_in_bfloat16_keeps_its_statistics_in_float32(synchro
 def test_a_decoder_of_one_map_gives_a_mask():
     decoder = networks.decoder([(4, 4, 3)], 16, 2)
     assert decoder(tf.ones((1, 4, 4, 3))).shape == (1, 16, 16, 1)  # eagerly, ops are checked
+
+
+def test_xla_takes_the_gradient_of_an_upsampled_convolution_in_bfloat16():
+    maps = [tf.cast(normal(1, 4 * size, 4 * size, 2), tf.bfloat16) for size in (2, 1)]
+    layer = layers.UpsampledConvolution(dtype="mixed_bfloat16")
+    layer.build([x.shape for x in maps])
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(maps) ** 2)
+        return tape.gradient(loss, layer.kernel.value)
+
+    found = tf.function(gradient, jit_compile=True)()
+    assert found.numpy() == pytest.approx(gradient().numpy(), rel=0.1, abs=0.1)

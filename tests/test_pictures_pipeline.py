@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from trees import picture, write, write_tree, xml
 
-from casm_tf.data import crops, damage, datasets, fields, input_pipeline, pictures
+from casm_tf.data import crops, damage, datasets, fields, input_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_what_is_kept_decoded_is_what_is_decoded_anew(quality):
     image = tf.io.encode_jpeg(picture(0, 117, 201), quality=quality)
     for encoded in (image, tf.io.encode_png(picture(1, 60, 41))):
         kept = tf.io.decode_image(encoded)
-        assert int(pictures.decoded_bytes(encoded)) == tf.size(kept)
+        assert int(crops.decoded_bytes(encoded)) == tf.size(kept)
         for number in range(20):
             views = [
                 crops.random_view(data, 32, 0.1, True, (1, number)) for data in (encoded, kept)

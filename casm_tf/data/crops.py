@@ -18,7 +18,7 @@ def random_view(data, image_size, smallest, flip, seed):
     what they decode to, uint8 [H, W, 3]; `seed` is two integers, the picture's own.
     """
     draws = tf.random.stateless_uniform((4, _DRAWS), seed)
-    image = pictures.part(data, lambda shape: _window(shape, smallest, draws))
+    image = _part(data, lambda shape: _window(shape, smallest, draws))
     size = (image_size, image_size)
     # Up to twice the size bilinear interpolation looks at every pixel, and takes a quarter as long.
     image = tf.cond(
@@ -30,6 +30,40 @@ def random_view(data, image_size, smallest, flip, seed):
         image = tf.cond(draws[2, 1] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
     image.set_shape((*size, 3))
     return image
+
+
+def _part(data, window):
+    """A part of a picture as a tensor, uint8 [h, w, 3].
+
+    `data` are a JPEG's or PNG's bytes, or the picture, uint8 [H, W, 3]. `window` takes its shape,
+    int32 [3], and gives the part's y, x, height and width. Of a JPEG no more is decoded than that
+    needs.
+    """
+
+    def of_jpeg():
+        return tf.io.decode_and_crop_jpeg(data, window(tf.io.extract_jpeg_shape(data)), channels=3)
+
+    def of_decoded(image):
+        y, x, height, width = tf.unstack(window(tf.shape(image)))
+        return image[y : y + height, x : x + width]
+
+    if data.dtype != tf.string:
+        return of_decoded(data)
+    found = tf.cond(tf.io.is_jpeg(data), of_jpeg, lambda: of_decoded(pictures.decode(data)))
+    return tf.ensure_shape(found, (None, None, 3))
+
+
+def decoded_bytes(data):
+    """How many bytes a JPEG or PNG takes when it is decoded to uint8 [H, W, 3], int64 []."""
+
+    def of_jpeg():
+        return tf.io.extract_jpeg_shape(data)[:2]
+
+    def of_png():
+        return tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)[::-1]
+
+    height_and_width = tf.cond(tf.io.is_jpeg(data), of_jpeg, of_png)
+    return 3 * tf.reduce_prod(tf.cast(height_and_width, tf.int64))
 
 
 def random_views(images, smallest, seed):

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from casm_tf import networks, pretrained
-from casm_tf.data import crops, datasets, fields, pictures
+from casm_tf.data import crops, datasets, fields
 
 KEPT_BYTES = 2**31  # Decoded pictures are kept in memory where they are no more than this,
 _BUFFER_BYTES = 2**29  # and so much of the others' files is shuffled at a time.
@@ -146,7 +146,7 @@ def _are_kept(dataset):
         return False
     undecoded = {"image": tfds.decode.SkipDecoding()}
     examples = dataset.builder.as_dataset(split="train", decoders=undecoded)
-    sizes = examples.map(lambda example: pictures.decoded_bytes(example["image"]))
+    sizes = examples.map(lambda example: crops.decoded_bytes(example["image"]))
     return bool(sizes.reduce(np.int64(0), lambda total, size: total + size) <= KEPT_BYTES)
 
 

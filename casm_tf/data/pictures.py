@@ -59,41 +59,6 @@ def kinds(paths):
     return ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
 
 
-def part(data, window):
-    """A part of a picture as a tensor, uint8 [h, w, 3].
-
-    `data` are a JPEG's or PNG's bytes, or the picture, uint8 [H, W, 3]. `window` takes its shape,
-    int32 [3], and gives the part's y, x, height and width. Of a JPEG no more is decoded than that
-    needs.
-    """
-    import tensorflow as tf  # here, as `casm_tf.extract` finds pictures before it is needed
-
-    def of_jpeg():
-        return tf.io.decode_and_crop_jpeg(data, window(tf.io.extract_jpeg_shape(data)), channels=3)
-
-    def of_decoded(image):
-        y, x, height, width = tf.unstack(window(tf.shape(image)))
-        return image[y : y + height, x : x + width]
-
-    if data.dtype != tf.string:
-        return of_decoded(data)
-    found = tf.cond(tf.io.is_jpeg(data), of_jpeg, lambda: of_decoded(decode(data)))
-    return tf.ensure_shape(found, (None, None, 3))
-
-
-def decoded_bytes(data):
-    """How many bytes a JPEG or PNG takes when it is decoded to uint8 [H, W, 3], int64 []."""
-
-    def of_jpeg():
-        return tf.io.extract_jpeg_shape(data)[:2]
-
-    def of_png():
-        return tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)[::-1]
-
-    height_and_width = tf.cond(tf.io.is_jpeg(data), of_jpeg, of_png)
-    return 3 * tf.reduce_prod(tf.cast(height_and_width, tf.int64))
-
-
 def read(path):
     """Read a picture file, whatever its name says it is.
 
@@ -148,7 +113,7 @@ def whole_size(path, image):
 
 def decode(data):
     """A JPEG's or PNG's bytes -> uint8 [H, W, 3]."""
-    import tensorflow as tf
+    import tensorflow as tf  # here, as `casm_tf.extract` finds pictures before it is needed
 
     return tf.io.decode_image(data, channels=3, expand_animations=False)
 

@@ -177,7 +177,8 @@ class UpsampledConvolution(layers.Layer):
                     places = self.places[level], self.places[0]
                     x = resampled(x, (height, width), *places)
                 else:
-                    x = tf.image.resize(x, (height, width))
+                    # XLA gives the gradient in float32, whatever the maps are (TensorFlow 2.21).
+                    x = tf.image.resize(tf.cast(x, tf.float32), (height, width))
             taps += ops.cast(x, self.compute_dtype)
         # Tap 3i + j of the kernel is read at (i - 1, j - 1) from where its product is added.
         taps = ops.pad(taps, ((0, 0), (1, 1), (1, 1), (0, 0)))

@@ -1,0 +1,1 @@
+"""The training step on a GPU without TensorFlow there; README.md has the commands."""
