@@ -5,8 +5,8 @@ the same run, with MaxBoxAcc's thousand thresholds and without. (b) MaxBoxAcc ov
 The resident set after the first and after the tenth batch of 100 images, as Linux counts it. Masks
 are smooth random blobs of 56x56, enlarged as a decoder's would be: nearest for (a) and (c), nearest
 and bilinear for (b). Times are of the processor, so that other programs matter little; "wall" has
-the same by the clock. The forward pass takes all cores and scoring one: by the clock, on c idle
-cores, its share is c times as large. The last line is {"metrics_over_forward": x,
+the same by the clock. The forward pass and MaxBoxAcc take all cores, the other measures one: by the
+clock, on c idle cores, their share is c times as large. The last line is {"metrics_over_forward": x,
 "without_maxboxacc_over_forward": x, "maxboxacc_seconds_per_1000": x, "wall": {the same three},
 "megabytes_grown": x, "milliseconds_per_image": {...}}.
 """

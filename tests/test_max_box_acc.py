@@ -1,5 +1,7 @@
 """MaxBoxAcc against contours drawn and measured by OpenCV itself, one threshold at a time."""
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from fuzzing import fuzz
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from casm_tf import host
 from casm_tf.evaluation import max_box_acc
 from casm_tf.evaluation.localization import min_max
 
@@ -108,3 +111,17 @@ def test_of_a_mask_enlarged_by_nearest_two_pixels_a_cell_are_looked_at(monkeypat
     max_box_acc._ious_by_level(mask, np.array([[0, 0, 9, 9]]))
     levels = len(np.unique((255 * mask).astype(np.uint8))) - 1
     assert sum(sizes) == levels * 112 * 113
+
+
+def test_as_many_masks_as_there_are_cores_are_scored_at_once(monkeypatch):
+    together = threading.Barrier(3)
+
+    def wait_for_the_others(mask, boxes):
+        together.wait(timeout=60)
+        return np.full((2, 255), mask[0, 0])
+
+    monkeypatch.setattr(max_box_acc, "_ious_by_level", wait_for_the_others)
+    monkeypatch.setattr(host, "cores", lambda: 3)
+    evaluator = max_box_acc.MaxBoxAcc()
+    evaluator.accumulate(np.array([0, 0.4, 1]).reshape(3, 1, 1), [np.array([[0, 0, 1, 1]])] * 3)
+    assert evaluator.accuracies()["all"][:, 0].tolist() == [2 / 3, 1 / 3, 1 / 3]
