@@ -25,8 +25,9 @@ from jax.interpreters.mlir import make_ir_context
 from benchmarks.gpu import programs
 
 jax.config.update("jax_enable_x64", True)  # a step counts in int64
-# How far rounding may carry a part, as a share of its change.
-_TOLERANCES = {"float32": 0.02, "mixed_bfloat16": 0.3}
+# How far rounding may carry the averages, and the rest of the state, as a share of the change.
+# Through random weights it grows: a ResNet-50's float32 gradients are 0.12 apart from TensorFlow's on a CPU.
+_TOLERANCES = {"float32": (0.01, 0.3), "mixed_bfloat16": (0.05, 1.0)}
 
 
 def main():
