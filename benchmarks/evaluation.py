@@ -6,9 +6,9 @@ The resident set after the first and after the tenth batch of 100 images, as Lin
 are smooth random blobs of 56x56, enlarged as a decoder's would be: nearest for (a) and (c), nearest
 and bilinear for (b). Times are of the processor, so that other programs matter little; "wall" has
 the same by the clock. The forward pass and MaxBoxAcc take all cores, the other measures one: by the
-clock, on c idle cores, their share is c times as large. The last line is {"metrics_over_forward": x,
-"without_maxboxacc_over_forward": x, "maxboxacc_seconds_per_1000": x, "wall": {the same three},
-"megabytes_grown": x, "milliseconds_per_image": {...}}.
+clock, on c idle cores, their share is c times as large. The last line is
+{"metrics_over_forward": x, "without_maxboxacc_over_forward": x, "maxboxacc_seconds_per_1000": x,
+"wall": {the same three}, "megabytes_grown": x, "milliseconds_per_image": {...}}.
 """
 
 import json

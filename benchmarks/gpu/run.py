@@ -26,7 +26,8 @@ from benchmarks.gpu import programs
 
 jax.config.update("jax_enable_x64", True)  # a step counts in int64
 # How far rounding may carry the averages, and the rest of the state, as a share of the change.
-# Through random weights it grows: a ResNet-50's float32 gradients are 0.12 apart from TensorFlow's on a CPU.
+# Through random weights it grows: a ResNet-50's gradients in float32 are 0.12 apart from TensorFlow's
+# on a CPU.
 _TOLERANCES = {"float32": (0.01, 0.3), "mixed_bfloat16": (0.05, 1.0)}
 
 
