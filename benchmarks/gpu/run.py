@@ -26,8 +26,7 @@ from benchmarks.gpu import programs
 
 jax.config.update("jax_enable_x64", True)  # a step counts in int64
 # How far rounding may carry the averages, and the rest of the state, as a share of the change.
-# Through random weights it grows: a ResNet-50's gradients in float32 are 0.12 apart from TensorFlow's
-# on a CPU.
+# Random weights magnify it: a ResNet-50's gradients in float32 are 0.12 from TensorFlow's on a CPU.
 _TOLERANCES = {"float32": (0.01, 0.3), "mixed_bfloat16": (0.05, 1.0)}
 
 
@@ -42,8 +41,10 @@ def main():
         description, text = programs.read(path)
         if description["reference"]:
             figures = {"differences": checked(description, text)}
-            is_right &= (
-                max(figures["differences"].values()) <= _TOLERANCES[description["precision"]]
+            averages, rest = _TOLERANCES[description["precision"]]
+            is_right &= all(
+                share <= (averages if part == "averages" else rest)
+                for part, share in figures["differences"].items()
             )
         else:
             figures = timed(description, text, options.steps, options.matmul_size)
