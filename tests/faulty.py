@@ -19,11 +19,19 @@ class Training:
     """A casm_tf.train that runs in a fork, or, with options of subprocess's, as a process.
 
     Attributes:
-        process: a `subprocess.Popen`, or what stands for it.
+        process: a `subprocess.Popen`, or what stands for it; of a fork it calls `run`.
         output: a file that takes what it says on both streams.
     """
 
-    def __init__(self, output, *arguments, module="casm_tf.train", eager=False, **options):
+    def __init__(
+        self,
+        output,
+        *arguments,
+        module="casm_tf.train",
+        eager=False,
+        run=programs.run_module,
+        **options,
+    ):
         self.output = pathlib.Path(output)
         self.output.touch()
         if options:
@@ -34,7 +42,7 @@ class Training:
                 )
         else:
             self.process = programs.start(
-                programs.run_module,
+                run,
                 *(module, *map(str, arguments)),
                 **{"stdout": self.output, "stderr": self.output, "eager": eager},
             )

@@ -117,6 +117,13 @@ def changed(path):
         file.write(bytes(64))
 
 
+def run_without_keeping_pictures(*arguments):
+    from casm_tf.data import input_pipeline
+
+    input_pipeline.KEPT_BYTES = 0
+    programs.run_module(*arguments)
+
+
 @pytest.mark.parametrize(
     "damage", [cut_off, *(pytest.param(x, marks=pytest.mark.long) for x in (removed, changed))]
 )
@@ -130,7 +137,8 @@ def test_a_data_file_that_is_damaged_while_it_is_used(damage, tmp_path):
         # An epoch has two steps; there are too many for the training to be through before.
         *("--batch_size=8", "--pretraining_steps=10000"),
     )
-    with faulty.Training(tmp_path / "said", *given, eager=True) as training:
+    how = {"eager": True, "run": run_without_keeping_pictures}
+    with faulty.Training(tmp_path / "said", *given, **how) as training:
         training.wait_until(lambda: list(run_dir.rglob("ckpt-*")))
         (path,) = data_dir.rglob("*-train.tfrecord*")
         damage(path)

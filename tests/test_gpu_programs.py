@@ -8,7 +8,7 @@ import pytest
 import tiny_casm
 from tiny_casm import tiny_resnet  # noqa: F401
 
-from benchmarks.gpu import export, programs
+from benchmarks.gpu import lowered, programs
 
 ABOUT = {"classifier": "tiny", "precision": "mixed_bfloat16", "critic": "past", "batch_size": 2}
 
@@ -22,7 +22,7 @@ def written(tmp_path_factory, tiny_resnet):  # noqa: F811
     finally:
         keras.mixed_precision.set_global_policy("float32")
     path = tmp_path_factory.mktemp("gpu") / "step.json"
-    export.Step(model, "past", ABOUT["batch_size"]).write(path, ABOUT, with_reference=True)
+    lowered.Step(model, "past", ABOUT["batch_size"]).write(path, ABOUT, with_reference=True)
     return path
 
 

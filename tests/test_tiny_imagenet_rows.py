@@ -15,6 +15,7 @@ from casm_tf.data import datasets, tiny_imagenet
 
 SIZE = 32
 SCORED = 7
+UNTRAINED = ("photographs", "cam", "grad_cam", "centre_box", "full_image")
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +124,9 @@ def test_the_rows_their_runs_and_what_is_kept(folder, tmp_path):
     common = ("decay_every", "validate_every", "smoothing", "classifier", "flip", "batch_size")
     expected = ["60", "90", "1", "small_resnet", "true", "128"]
     assert [made["F_original_seed0"][key] for key in common] == expected
-    assert list(last["rows"]) == [
-        *("F", "F_tuned", "masked_in", "cam", "grad_cam", "centre_box", "full_image")
-    ]
+    assert list(last["rows"]) == [*("F", "F_tuned", "masked_in", *UNTRAINED)]
     for row, values in last["rows"].items():
-        count = 1 if row in ("cam", "grad_cam", "centre_box", "full_image") else 2
+        count = 1 if row in UNTRAINED else 2
         assert all(len(figures) == count for figures in values.values())
     # The boxes, of the middle 33 to 39 pixels of 64 in width and of 48 in height, fill a half.
     assert last["rows"]["full_image"]["LE"] == [1.0] and last["rows"]["centre_box"]["LE"] == [0.0]
@@ -164,7 +163,7 @@ def head_of_imagenet(folder, path):
 
 def test_of_imagenets_classifiers_the_rows_of_the_200_classes_are_taken(folder, tmp_path):
     done = call(folder, tmp_path, "--rows=", weights=1000)
-    assert set(told(done)[1]["rows"]) == {"cam", "grad_cam", "centre_box", "full_image"}
+    assert set(told(done)[1]["rows"]) == set(UNTRAINED)
     difference, numbers = head_of_imagenet(folder, tmp_path / "classifier.weights.h5")
     assert difference < 1e-5
     # Both lists are in the order of WordNet's numbers.
@@ -199,7 +198,7 @@ def test_the_program_trains_and_resumes(folder, tmp_path):
     refused = call(folder, tmp_path, *small[:3], "--extra=decoder_channels=0", run=run)
     assert refused.returncode == 2 and "failed" in refused.stderr
     done = call(folder, tmp_path, *small, run=run)
-    assert set(told(done)[1]["rows"]) == {"L100", "cam", "grad_cam", "centre_box", "full_image"}
+    assert set(told(done)[1]["rows"]) == {"L100", *UNTRAINED}
     trained = json.loads((tmp_path / "L100_original_seed0" / "run.json").read_text())["flags"]
     assert [trained[key] for key in ("thinning", "steps", "decoder_channels")] == ["L1", 2, 4]
     model = tmp_path / "L100_original_seed0" / "model.keras"
