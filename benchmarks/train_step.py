@@ -22,6 +22,7 @@ the median}}, "draw_share_of_step": what reading one of the snapshots is of a st
 critic}.
 """
 
+import functools
 import json
 import statistics
 import time
@@ -36,9 +37,7 @@ import torch
 from absl import flags
 
 from benchmarks import casm_step, torch_steps
-from casm_tf import networks
 from casm_tf.cli import program
-from casm_tf.thinning import Snapshots, Thinning
 
 FLAGS = flags.FLAGS
 
@@ -61,14 +60,13 @@ def main():
     random = np.random.default_rng(0)
     images = random.normal(size=(FLAGS.batch_size, *[FLAGS.image_size] * 2, 3)).astype(np.float32)
     labels = random.integers(0, _CLASSES, FLAGS.batch_size)
-    draw_seconds = _draw()
-    ours = {
-        "float32": _tensorflow_step(images, labels, "float32"),
-        "bfloat16": _tensorflow_step(images, labels, "mixed_bfloat16"),
-    }
     peers = _peers(images, labels)
-    chosen = {name: peers[name] for name in FLAGS.peers or peers}
-    seconds = _timed({**ours, **chosen})
+    if unknown := set(FLAGS.peers) - set(peers):
+        raise program.UserError(f"--peers: expected some of {list(peers)}; found {unknown}")
+    models = {"float32": _model("float32"), "bfloat16": _model("mixed_bfloat16")}
+    draw_seconds = _draw(models["float32"].snapshots)
+    ours = {name: _tensorflow_step(model, images, labels) for name, model in models.items()}
+    seconds = _timed(ours, {name: peers[name]() for name in FLAGS.peers or peers})
     medians = _medians(seconds)
     print(
         json.dumps(
@@ -82,24 +80,22 @@ def main():
 
 
 def _peers(images, labels):
-    """{name: kind -> a step} of PyTorch's."""
+    """{name: what makes kind -> a step} of PyTorch's."""
     is_lite = FLAGS.classifier == "efficientnet_lite0"
-    given = None if is_lite else labels
-    peers = {}
-    for suffix, half in (("", False), (" bfloat16", True)):
-        if not is_lite:
-            for name, memory_format in (
-                ("original", torch.contiguous_format),
-                ("channels_last", torch.channels_last),
-            ):
-                peers[name + suffix] = torch_steps.original(
-                    images, labels, _CLASSES, memory_format, bfloat16=half
-                )
-        for name, compiled in (("lean", False), ("compiled", True)):
-            peers[name + suffix] = torch_steps.lean(
-                FLAGS.classifier, images, given, _CLASSES, bfloat16=half, compiled=compiled
-            )
-    return peers
+    original = functools.partial(torch_steps.original, images, labels, _CLASSES)
+    lean = functools.partial(
+        torch_steps.lean, FLAGS.classifier, images, None if is_lite else labels, _CLASSES
+    )
+    peers = {
+        "original": functools.partial(original, torch.contiguous_format),
+        "channels_last": functools.partial(original, torch.channels_last),
+        "lean": lean,
+        "compiled": functools.partial(lean, compiled=True),
+    }
+    if is_lite:
+        del peers["original"], peers["channels_last"]
+    half = {f"{name} bfloat16": functools.partial(x, bfloat16=True) for name, x in peers.items()}
+    return {**peers, **half}
 
 
 def _ratios(seconds, ours):
@@ -118,14 +114,17 @@ def _ratios(seconds, ours):
     return ratios
 
 
-def _timed(steppers):
+def _timed(ours, peers):
     """{name: {kind: the seconds of each round}} of {name: kind -> a step}, in turns."""
-    seconds = {name: {kind: [] for kind in _KINDS} for name in steppers}
+    steps = {**ours, **peers}
+    seconds = {name: {kind: [] for kind in _KINDS} for name in steps}
     for number in range(FLAGS.rounds + 1):
         for name in list(seconds):
             try:
-                taken = {kind: _seconds(steppers[name], kind) for kind in _KINDS}
+                taken = {kind: _seconds(steps[name], kind) for kind in _KINDS}
             except Exception as error:  # What torch.compile raises is its own affair.
+                if name in ours:
+                    raise
                 print(f"{name} fails: {type(error).__name__}: {str(error).splitlines()[0]}")
                 del seconds[name]
                 continue
@@ -136,9 +135,9 @@ def _timed(steppers):
     return seconds
 
 
-def _seconds(step, kind):
+def _seconds(function, argument):
     start = time.perf_counter()
-    step(kind)
+    function(argument)
     return time.perf_counter() - start
 
 
@@ -156,29 +155,25 @@ def _medians(seconds):
     return medians
 
 
-def _draw():
-    """Seconds that reading one of the snapshots takes."""
-    classifier = networks.classifier("resnet50", FLAGS.image_size, _CLASSES)
-    snapshots = Snapshots(classifier, Thinning.named("L100", capacity=FLAGS.snapshots))
-    for _ in range(FLAGS.snapshots):
-        snapshots.store(classifier)
-    numbers = tf.TensorSpec((), tf.int64)
-    draw = tf.function(snapshots.draw).get_concrete_function(numbers)
-    times = []
-    for number in range(20):
-        start = time.perf_counter()
-        draw(tf.constant(number, tf.int64))
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def _tensorflow_step(images, labels, precision):
-    """kind -> one step of CASM with L100's snapshots, all held."""
+def _model(precision):
+    """CASM with L100's snapshots, all held."""
     model = casm_step.model(
         FLAGS.classifier, FLAGS.image_size, _CLASSES, precision, FLAGS.snapshots
     )
     for _ in range(FLAGS.snapshots):
         model.snapshots.store(model.classifier)
+    return model
+
+
+def _draw(snapshots):
+    """Seconds that reading one of the snapshots takes."""
+    draw = tf.function(snapshots.draw).get_concrete_function(tf.TensorSpec((), tf.int64))
+    numbers = [tf.constant(number, tf.int64) for number in range(20)]
+    return statistics.median(_seconds(draw, number) for number in numbers)
+
+
+def _tensorflow_step(model, images, labels):
+    """kind -> one step of the model."""
     batch = (tf.constant(images), tf.constant(labels, tf.int32))
     run = tf.function(model.run_step)
     # Steps whose draw is of the wanted kind; the others are not run.

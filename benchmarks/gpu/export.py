@@ -7,6 +7,7 @@ found when it took that step here: the small one is multiplied in whole float32 
 is float32. The last line is {"programs": the names of the files}.
 """
 
+import itertools
 import json
 import pathlib
 
@@ -39,21 +40,16 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     large = [{"batch_size": n, "image_size": FLAGS.image_size} for n in FLAGS.batch_size]
-    for classifier in FLAGS.classifier:
-        for precision in FLAGS.precision:
-            for size in (_SMALL, *large):
-                for critic in CRITICS:
-                    about = {"classifier": classifier, "precision": precision, "critic": critic}
-                    about |= size
-                    path = folder / f"{'_'.join(map(str, about.values()))}.json"
-                    snapshots = 2 if size is _SMALL else FLAGS.snapshots
-                    model = casm_step.model(
-                        classifier, size["image_size"], _CLASSES, precision, snapshots
-                    )
-                    step = Step(model, critic, size["batch_size"])
-                    step.write(path, about, with_reference=size is _SMALL)
-                    written.append(path.name)
-                    print(path, flush=True)
+    steps = itertools.product(FLAGS.classifier, FLAGS.precision, (_SMALL, *large), CRITICS)
+    for classifier, precision, size, critic in steps:
+        about = {"classifier": classifier, "precision": precision, "critic": critic, **size}
+        path = folder / f"{'_'.join(map(str, about.values()))}.json"
+        snapshots = 2 if size is _SMALL else FLAGS.snapshots
+        model = casm_step.model(classifier, size["image_size"], _CLASSES, precision, snapshots)
+        step = Step(model, critic, size["batch_size"])
+        step.write(path, about, with_reference=size is _SMALL)
+        written.append(path.name)
+        print(path, flush=True)
     print(json.dumps({"programs": written}))
 
 

@@ -181,7 +181,7 @@ def _batches_of_views(dataset, batch_size, seed, skip, smallest_crop, flip, part
     else:
         examples = _labelled_records(dataset, seed, first)
     examples = examples.enumerate(first)
-    if workers > 1:  # Only what is this worker's is decoded.
+    if workers > 1:  # Of what is not kept only this worker's is decoded.
         examples = examples.filter(lambda number, _: number % batch_size // share == worker)
     return (
         examples.map(prepare, tf.data.AUTOTUNE)
