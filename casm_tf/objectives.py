@@ -165,9 +165,15 @@ def total_variation(masks):
 
     Along a side of one pixel it is 0.
     """
-    down = _mean_square(masks[:, 1:] - masks[:, :-1])
-    right = _mean_square(masks[:, :, 1:] - masks[:, :, :-1])
-    return down + right
+    return sum(_mean_square(_differences(masks, axis)) for axis in (1, 2))
+
+
+def _differences(x, axis):
+    # On a CPU the gradient of x[1:] - x[:-1] takes nine times as long.
+    length = x.shape[axis] - 1
+    _, after = tf.split(x, (1, length), axis)
+    before, _ = tf.split(x, (length, 1), axis)
+    return after - before
 
 
 def _mean_square(differences):

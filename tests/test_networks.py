@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from casm_tf import networks
 from casm_tf.evaluation import baselines
-from casm_tf.networks import layers, resnet
+from casm_tf.networks import convolutions, layers, resnet
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def normal(*shape):
 @pytest.mark.parametrize("size", [(2, 2), (8, 6), (32, 32)])
 def test_the_stem_is_a_padded_convolution_and_so_are_its_gradients(size):
     images, kernel = normal(2, *size, 3), normal(7, 7, 3, 5)
-    layer = layers.StemConvolution(5, 7, strides=2, use_bias=False)
+    layer = convolutions.StemConvolution(5, 7, strides=2, use_bias=False)
     layer.build(images.shape)
     layer.kernel.assign(kernel)
     with tf.GradientTape(persistent=True) as tape:

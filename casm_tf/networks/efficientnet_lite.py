@@ -3,10 +3,10 @@
 import math
 
 import keras
-import tensorflow as tf
 from keras import layers
 
-from casm_tf.networks.layers import BatchNormalization
+from casm_tf.networks.convolutions import Conv2D, DepthwiseConv2D
+from casm_tf.networks.layers import BatchNormalization, ReLU6
 
 # Width and depth as multiples of lite0's.
 SCALES = {
@@ -47,7 +47,8 @@ def classifier(architecture, image_size, num_classes):
     """
     width, depth = SCALES[architecture]
     images = keras.Input((image_size, image_size, 3), name="images")
-    x = _convolution(images, _STEM, 3, "stem", strides=2)
+    x = layers.Conv2D(_STEM, 3, strides=2, padding="same", use_bias=False, name="stem")(images)
+    x = _normalized(x, "stem")
     maps, number = [], 0
     for stage, (blocks, size, strides, expansion, channels) in enumerate(_STAGES):
         if stage not in (0, len(_STAGES) - 1):  # those two are as deep in every network
@@ -64,7 +65,7 @@ def classifier(architecture, image_size, num_classes):
             number += 1
         if stage in _MAPS:
             maps.append(x)
-    x = _convolution(x, _HEAD, 1, "head")
+    x = _pointwise(x, _HEAD, "head")
     x = layers.GlobalAveragePooling2D(name="avgpool")(x)
     logits = layers.Dense(num_classes, dtype="float32", name="fc")(x)
     return keras.Model(images, {"logits": logits, "maps": maps}, name=architecture)
@@ -81,29 +82,20 @@ def _block(x, channels, size, strides, expansion, name):
     """A bottleneck turned inside out: 1x1 to more channels, depthwise, 1x1 to fewer, shortcut."""
     shortcut = x
     if expansion > 1:
-        x = _convolution(x, expansion * x.shape[-1], 1, f"{name}_expand")
-    x = layers.DepthwiseConv2D(
-        size, strides, padding="same", use_bias=False, name=f"{name}_depthwise", **_precise()
-    )(x)
-    x = BatchNormalization(name=f"{name}_depthwise_bn", **_NORMALIZATION, **_precise())(x)
-    x = layers.ReLU(6, name=f"{name}_depthwise_relu", **_precise())(x)
-    x = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_project")(x)
+        x = _pointwise(x, expansion * x.shape[-1], f"{name}_expand")
+    x = DepthwiseConv2D(size, strides, padding="same", name=f"{name}_depthwise")(x)
+    x = _normalized(x, f"{name}_depthwise")
+    x = Conv2D(channels, 1, name=f"{name}_project")(x)
     x = BatchNormalization(name=f"{name}_project_bn", **_NORMALIZATION)(x)
     if x.shape == shortcut.shape and strides == 1:
         x = layers.Add(name=f"{name}_add")([x, shortcut])
     return x
 
 
-def _convolution(x, channels, size, name, strides=1):
-    x = layers.Conv2D(channels, size, strides, padding="same", use_bias=False, name=name)(x)
+def _pointwise(x, channels, name):
+    return _normalized(Conv2D(channels, 1, name=name)(x), name)
+
+
+def _normalized(x, name):
     x = BatchNormalization(name=f"{name}_bn", **_NORMALIZATION)(x)
-    return layers.ReLU(6, name=f"{name}_relu", **_precise())(x)
-
-
-def _precise():
-    """What has a layer compute in float32, whatever the others do, where there is no GPU.
-
-    In bfloat16 a CPU takes the gradients of depthwise convolutions five times as long, and ReLU6
-    three times (oneDNN's and Eigen's, TensorFlow 2.21).
-    """
-    return {} if tf.config.list_physical_devices("GPU") else {"dtype": "float32"}
+    return ReLU6(name=f"{name}_relu")(x)

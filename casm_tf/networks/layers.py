@@ -1,10 +1,11 @@
-"""The networks' own layers: batch normalization, convolutions, upsampling, smoothing."""
+"""The networks' own layers but for convolutions: normalization, ReLU6, upsampling, smoothing."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from casm_tf.networks import convolutions
 from casm_tf.networks.places import resampled
 
 
@@ -52,9 +53,13 @@ class BatchNormalization(layers.Layer):
     def call(self, inputs, training=False):
         if training and self.synchronized:
             return self._over_all_replicas(inputs)
+        # In bfloat16 channels that are no multiple of 16 take a CPU five times as long.
+        is_slow = (
+            inputs.shape[-1] % 16 and inputs.dtype == tf.bfloat16 and not convolutions.has_gpu()
+        )
         # Scale, offset and statistics are float32 whatever the inputs' type is.
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
+            x=tf.cast(inputs, tf.float32) if is_slow else inputs,
             scale=ops.cast(self.gamma, "float32"),
             offset=ops.cast(self.beta, "float32"),
             mean=ops.cast(self.moving_mean, "float32"),
@@ -66,7 +71,7 @@ class BatchNormalization(layers.Layer):
         if training:
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
-        return outputs
+        return tf.cast(outputs, inputs.dtype)
 
     def _over_all_replicas(self, inputs):
         x = tf.cast(inputs, tf.float32)
@@ -97,42 +102,23 @@ class BatchNormalization(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("casm_tf")
-class StemConvolution(layers.Conv2D):
-    """7x7 with strides 2 and 3 pixels of padding, [B, H, W, C] -> [B, H / 2, W / 2, filters].
+class ReLU6(layers.Layer):
+    """min(max(x, 0), 6)."""
 
-    The objective of the mask needs this layer's gradient for the images at every step. TensorFlow's
-    op for it is slow with strides and few channels; here it is a convolution without strides, to
-    four times the channels at half the size (three times as fast on a CPU). H and W are even.
-    """
-
-    def convolution_op(self, inputs, kernel):
-        return _stem_convolution(inputs, tf.convert_to_tensor(kernel))
+    def call(self, inputs):
+        if inputs.dtype == tf.bfloat16 and not convolutions.has_gpu():
+            return _clipped(inputs)
+        return tf.nn.relu6(inputs)
 
     def compute_output_shape(self, input_shape):
-        batch, *size, _ = input_shape
-        return (batch, *(None if side is None else side // 2 for side in size), self.filters)
+        return input_shape
 
 
 @tf.custom_gradient
-def _stem_convolution(images, kernel):
-    # Padding of the op's own ("EXPLICIT") is slow in bfloat16 on a CPU.
-    padded = tf.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)))
-    settings = {"strides": (1, 2, 2, 1), "padding": "VALID"}
-
-    def gradients(outputs):
-        kernel_gradient = tf.raw_ops.Conv2DBackpropFilter(
-            input=padded, filter_sizes=kernel.shape, out_backprop=outputs, **settings
-        )
-        # The kernel at 8x8 as 4x4 of 2x2: each output pixel i, two image pixels wide, has read the
-        # pairs i - 2 to i + 1.
-        channels, filters = kernel.shape[2:]
-        pairs = tf.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
-        pairs = tf.reshape(pairs, (4, 2, 4, 2, channels, filters))
-        pairs = tf.reshape(tf.transpose(pairs, (0, 2, 5, 1, 3, 4)), (4, 4, filters, 4 * channels))
-        pairs = tf.nn.conv2d(outputs, pairs[::-1, ::-1], 1, ((0, 0), (1, 2), (1, 2), (0, 0)))
-        return tf.nn.depth_to_space(pairs, 2), kernel_gradient
-
-    return tf.raw_ops.Conv2D(input=padded, filter=kernel, **settings), gradients
+def _clipped(x):
+    # In bfloat16 TensorFlow makes one op of a normalization and ReLU, not of ReLU6.
+    outputs = tf.minimum(tf.nn.relu(x), tf.constant(6, x.dtype))
+    return outputs, lambda y: tf.raw_ops.Relu6Grad(gradients=y, features=outputs)
 
 
 @keras.saving.register_keras_serializable("casm_tf")
@@ -181,13 +167,8 @@ class UpsampledConvolution(layers.Layer):
                     x = tf.image.resize(tf.cast(x, tf.float32), (height, width))
             taps += ops.cast(x, self.compute_dtype)
         # Tap 3i + j of the kernel is read at (i - 1, j - 1) from where its product is added.
-        taps = ops.pad(taps, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        shifted = [
-            taps[:, i : i + height, j : j + width, 3 * i + j, None]
-            for i in range(3)
-            for j in range(3)
-        ]
-        return tf.add_n(shifted) + self.bias
+        shifts = tf.reshape(tf.eye(9, dtype=taps.dtype), (3, 3, 9, 1))
+        return ops.conv(taps, shifts, padding="same") + self.bias
 
     def compute_output_shape(self, input_shapes):
         return (*input_shapes[0][:-1], 1)

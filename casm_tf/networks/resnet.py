@@ -5,7 +5,8 @@ import dataclasses
 import keras
 from keras import layers
 
-from casm_tf.networks.layers import BatchNormalization, StemConvolution, he_fan_out
+from casm_tf.networks.convolutions import Conv2D, StemConvolution
+from casm_tf.networks.layers import BatchNormalization, he_fan_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +71,11 @@ def convolution(x, filters, size, strides=1, name=None):
     """
     if size > 1 and strides > 1:
         x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-    return layers.Conv2D(
+    return Conv2D(
         filters,
         size,
         strides,
         padding="valid" if strides > 1 else "same",
-        use_bias=False,
         kernel_initializer=he_fan_out(),
         name=name,
     )(x)
