@@ -117,7 +117,7 @@ def _passes_of(model):
     @tf.function
     def passes(batch, kind):
         def kept(images):
-            return networks.logits(model.classifier, past, images)
+            return model.at_rest(images, past)
 
         def on_replica(batch):
             with tf.GradientTape() as classifier_tape, tf.GradientTape() as mask_tape:

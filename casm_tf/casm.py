@@ -84,11 +84,13 @@ class CASM(Stepwise):
             )
 
         self.classifier = classifier
+        self.at_rest = networks.AtRest(classifier)
         self.decoder = decoder
         self.encoder = encoder
         self.teacher = teacher
         if teacher is not None:
             teacher.trainable = False
+            self.teacher_at_rest = networks.AtRest(teacher)
         self.further_critics = tuple(further_critics)
         self.snapshots = snapshots
         self.is_fixed = snapshots.thinning.fixed
@@ -187,7 +189,7 @@ class CASM(Stepwise):
     def _objectives(self, images, labels, training, critic=None):
         """L ("classifier_loss"), S ("score") and what else is watched: {name: float32 [B]}."""
         if self.teacher is not None:
-            labels = objectives.predicted(self.teacher(images, training=False)["logits"])
+            labels = objectives.predicted(self.teacher_at_rest(images))
         moves = training and not self.is_fixed
         clean = self.classifier(images, training=moves)
         if self.encoder is None:
@@ -214,8 +216,7 @@ class CASM(Stepwise):
         lambda_size = tf.cast(self.lambda_size(self.steps_taken), tf.float32)
         score = evidence + lambda_size * size - self.lambda_variation * variation
         if self.masked_in_weight:
-            at_rest = critic or (lambda x: self.classifier(x, training=False)["logits"])
-            logits = at_rest(objectives.masked_in(images, masks, filling))
+            logits = (critic or self.at_rest)(objectives.masked_in(images, masks, filling))
             score -= self.masked_in_weight * objectives.cross_entropy(logits, labels)
         return {
             "classifier_loss": loss,
@@ -244,7 +245,7 @@ class CASM(Stepwise):
         if kind > 1:
             return self.further_critics[kind - 2]
         weights = self.snapshots.draw(self.steps_taken)
-        return lambda images: networks.logits(self.classifier, weights, images)
+        return lambda images: self.at_rest(images, weights)
 
     def run_step(self, data):
         """`train_step` on all replicas, with a critic of the kind that is drawn here.

@@ -90,7 +90,7 @@ def test_evaluating_a_snapshot_moves_nothing_and_gives_its_logits():
     now = copies(model.classifier.variables)
     kept = copies(model.snapshots.slots)
     weights = model.snapshots.draw(0)
-    logits = networks.logits(model.classifier, weights, tf.constant(IMAGES)).numpy()
+    logits = model.at_rest(tf.constant(IMAGES), weights).numpy()
     assert logits == pytest.approx(then, abs=1e-5)
     assert model.classifier(IMAGES, training=False)["logits"].numpy() != pytest.approx(then)
     assert same(now, model.classifier.variables)
@@ -214,8 +214,8 @@ def test_a_checkpoint_holds_everything(tmp_path):
 
 def test_with_a_teacher_a_step_is_that_on_the_teachers_predictions_and_labels_do_not_matter():
     images, labels = BATCH
-    taught, told = make(), make()
-    taught.teacher = networks.copy(taught.classifier)
+    told = make()
+    taught = make(teacher=networks.copy(told.classifier))
     predictions = objectives.predicted(taught.teacher(images)["logits"])
     assert not np.array_equal(predictions, labels)
     told.run_step((images, predictions))

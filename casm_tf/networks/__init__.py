@@ -13,6 +13,7 @@ from keras import layers
 
 from casm_tf.choices import ARCHITECTURES
 from casm_tf.networks import applications, efficientnet_lite, resnet
+from casm_tf.networks.at_rest import AtRest
 from casm_tf.networks.decoder import decoder
 from casm_tf.networks.layers import BatchNormalization, head
 from casm_tf.networks.resnet import RESNETS, ResNet
@@ -20,6 +21,7 @@ from casm_tf.networks.resnet import RESNETS, ResNet
 __all__ = [
     "ARCHITECTURES",
     "RESNETS",
+    "AtRest",
     "ResNet",
     "classes_in",
     "classifier",
@@ -28,7 +30,6 @@ __all__ = [
     "encoder_copy",
     "head",
     "load_weights",
-    "logits",
     "map_places",
     "map_shapes",
     "mask_model",
@@ -199,16 +200,6 @@ def mask_model(classifier, decoder, encoder=None):
     outputs = classifier.output
     maps = outputs["maps"] if encoder is None else encoder(classifier.input)
     return keras.Model(classifier.input, {"mask": decoder(maps), "logits": outputs["logits"]})
-
-
-def logits(classifier, weights, images):
-    """What a classifier would say with other weights; its own, and its statistics, do not move.
-
-    `weights` are as `Snapshots.draw` gives them, the trainable ones first.
-    """
-    count = len(classifier.trainable_variables)
-    outputs, _ = classifier.stateless_call(weights[:count], weights[count:], images, training=False)
-    return outputs["logits"]
 
 
 def map_shapes(model):

@@ -105,8 +105,8 @@ class BatchNormalization(layers.Layer):
 class ReLU6(layers.Layer):
     """min(max(x, 0), 6)."""
 
-    def call(self, inputs):
-        if inputs.dtype == tf.bfloat16 and not convolutions.has_gpu():
+    def call(self, inputs, training=False):
+        if training and inputs.dtype == tf.bfloat16 and not convolutions.has_gpu():
             return _clipped(inputs)
         return tf.nn.relu6(inputs)
 
