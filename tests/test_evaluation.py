@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from casm_tf import objectives
 from casm_tf.evaluation import Accuracy, LocalizationEvaluator, MaskStatistics, method_scores
 from casm_tf.evaluation.baselines import centre_box, full_image
 
@@ -156,6 +157,21 @@ def test_baselines_are_boxes_to_the_evaluator():
     evaluator = LocalizationEvaluator()
     evaluator.accumulate(masks, [[[0, 0, 40, 30]], [[6, 4, 34, 26]]])
     assert evaluator.compute() == {"LE": 0, "F1": 1}
+
+
+@hypothesis.given(
+    arrays(np.float32, st.tuples(*[st.integers(1, 5)] * 3), elements=st.floats(0, 1, width=32))
+)
+def test_mask_statistics_are_what_training_watches(masks):
+    found = statistics(masks)
+    batch = masks[..., None].astype(np.float64)
+    expected = {
+        "mask_mean": objectives.mean_mask(batch),
+        "mask_entropy": objectives.mask_entropy(batch),
+        "mask_tv": objectives.total_variation(batch),
+    }
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values.numpy().mean(), abs=1e-12), name
 
 
 @pytest.mark.parametrize("evaluator", [Accuracy, LocalizationEvaluator, MaskStatistics])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from casm_tf.evaluation.checks import checked_boxes, checked_masks
-from casm_tf.evaluation.localization import continuous_f1, iou, predict_box
+from casm_tf.evaluation.localization import box_of_mean, f1_of_mean, iou, mean_of
 
 
 class LocalizationEvaluator:
@@ -43,9 +43,10 @@ class LocalizationEvaluator:
             )
         for index, (mask, image_boxes) in enumerate(zip(masks, boxes, strict=True)):
             image_boxes = image_boxes.tolist()
-            predicted = predict_box(mask, self.method, self.alpha)
+            mean = mean_of(mask)
+            predicted = box_of_mean(mask, mean, self.method, self.alpha)
             hit = predicted is not None and any(iou(predicted, box) > 0.5 for box in image_boxes)
-            self._f1 += max(continuous_f1(mask, box) for box in image_boxes)
+            self._f1 += max(f1_of_mean(mask, mean, box) for box in image_boxes)
             self._misses += not hit
             self._images += 1
             if correct is not None:

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from casm_tf import objectives
 from casm_tf.evaluation.checks import checked_masks
 
 
@@ -26,10 +25,8 @@ class MaskStatistics:
 
     def accumulate(self, masks):
         """Take in a batch of masks, float [B, H, W] in [0, 1]; ValueError for anything else."""
-        masks = checked_masks(np.asarray(masks, np.float64))[..., None]
-        terms = (objectives.mean_mask, objectives.mask_entropy, objectives.total_variation)
-        of_images = zip(*(term(masks).numpy().tolist() for term in terms), strict=True)
-        for mean, entropy, variation in of_images:
+        for mask in checked_masks(masks):
+            mean, entropy, variation = _terms(np.asarray(mask, np.float64))
             self._images += 1
             # Welford's update: the difference of two large sums would lose digits.
             deviation = mean - self._mean
@@ -49,3 +46,12 @@ class MaskStatistics:
             "mask_entropy": self._entropy / self._images,
             "mask_tv": self._total_variation / self._images,
         }
+
+
+def _terms(mask):
+    """The mean of a mask, its entropy in bits and its total variation."""
+    logarithms = np.log2(mask, where=mask > 0, out=np.zeros_like(mask))
+    differences = (mask[1:] - mask[:-1], mask[:, 1:] - mask[:, :-1])
+    # A mask one pixel high or wide has no neighbours there.
+    variation = sum(np.mean(x**2) for x in differences if x.size)
+    return float(mask.mean()), float(-np.mean(mask * logarithms)), float(variation)

@@ -60,8 +60,9 @@ class PxAP:
 
 def _bins(mask):
     """For each pixel the number of the last edge that it reaches, int [H, W]."""
-    # np.searchsorted(_EDGES, mask, "right") - 1, five times as fast: rounding errs by one at most.
-    bins = (1000 * mask).astype(int)
-    bins -= mask < _EDGES[bins]
-    bins += mask >= np.append(_EDGES[1:], np.inf)[bins]
+    scaled = 1000 * mask
+    bins = scaled.astype(int)
+    # Rounding can only matter beside an edge; the search takes twenty times as long.
+    beside = np.abs(scaled - np.rint(scaled)) < 1e-6
+    bins[beside] = np.searchsorted(_EDGES, mask[beside], "right") - 1
     return bins

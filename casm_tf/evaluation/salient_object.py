@@ -128,7 +128,8 @@ def _structure(mask, truth):
         return mask.mean()
     objects = share * _object(mask[truth]) + (1 - share) * _object(1 - mask[~truth])
     # The quarters meet at the object's centre, which is of the first one.
-    y, x = np.argwhere(truth).mean(axis=0).round().astype(int) + 1
+    counts = truth.sum(axis=1), truth.sum(axis=0)
+    y, x = (int(np.rint(np.arange(len(c)) @ c / c.sum())) + 1 for c in counts)
     regions = sum(
         _similarity(mask[rows, columns], truth[rows, columns]) * mask[rows, columns].size
         for rows in (slice(y), slice(y, None))
