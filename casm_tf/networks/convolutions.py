@@ -20,7 +20,7 @@ class Conv2D(layers.Conv2D):
     """A convolution [B, H, W, C] -> [B, h, w, filters] without a bias.
 
     In training 1x1 is a product of matrices, and so is the gradient for a kernel with strides or of
-    few pixels in bfloat16: TensorFlow's own ops take 1.2 to 3 times as long. At rest it is Keras's,
+    few pixels in bfloat16: TensorFlow's own ops take 1.3 to 2.5 times as long. At rest it is Keras's,
     as TensorFlow then makes one op of it and the normalization that follows.
     """
 
@@ -45,7 +45,7 @@ class Conv2D(layers.Conv2D):
 class DepthwiseConv2D(layers.DepthwiseConv2D):
     """A convolution of each channel by itself, [B, H, W, C] -> [B, h, w, C], without a bias.
 
-    TensorFlow's gradient for a kernel is slow where that is 5 wide (10 to 30 times as long as of
+    TensorFlow's gradient for a kernel is slow where that is 5 wide (1.5 to 8 times as long as for
     two that are 3 wide), and in bfloat16 the gradient for inputs is where there are strides (10
     times as long as in float32).
     """
