@@ -20,8 +20,8 @@ class Conv2D(layers.Conv2D):
     """A convolution [B, H, W, C] -> [B, h, w, filters] without a bias.
 
     In training 1x1 is a product of matrices, and so is the gradient for a kernel with strides or of
-    few pixels in bfloat16: TensorFlow's own ops take 1.3 to 2.5 times as long. At rest it is Keras's,
-    as TensorFlow then makes one op of it and the normalization that follows.
+    few pixels in bfloat16: TensorFlow's own ops take 1.3 to 2.5 times as long. At rest it is
+    Keras's, as TensorFlow then makes one op of it and the normalization that follows.
     """
 
     def __init__(self, *args, **kwargs):
