@@ -90,7 +90,7 @@ class CASM(Stepwise):
         self.teacher = teacher
         if teacher is not None:
             teacher.trainable = False
-            self.teacher_at_rest = networks.AtRest(teacher)
+        self.teacher_at_rest = teacher and networks.AtRest(teacher)
         self.further_critics = tuple(further_critics)
         self.snapshots = snapshots
         self.is_fixed = snapshots.thinning.fixed

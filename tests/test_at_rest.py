@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 
 from casm_tf import networks
 from casm_tf.networks.layers import BatchNormalization
@@ -19,7 +20,8 @@ def classifier(architecture, seed):
         name, array = variable.name, variable.numpy()
         noise = numbers.uniform(0.5, 1.5, array.shape)
         is_statistic = "variance" in name or "gamma" in name
-        variable.assign(noise if is_statistic else array + 0.1 * (noise - 1))
+        # Large kernels: or the head's bias alone would make the logits.
+        variable.assign(noise if is_statistic else 2 * array + 0.1 * (noise - 1))
     return network
 
 
@@ -47,6 +49,30 @@ def test_logits_and_their_gradients_are_the_classifiers(architecture):
 def test_no_normalization_is_left(architecture):
     network = networks.AtRest(networks.classifier(architecture, 32, 5))._network
     assert not any(isinstance(layer, BatchNormalization) for layer in network.layers)
+
+
+def test_only_what_may_be_folded_is():
+    images = keras.Input((8, 8, 2), name="images")
+    x = layers.Conv2D(3, 1, bias_initializer="ones")(images)
+    x = layers.Conv2D(3, 1, use_bias=False, activation="relu")(BatchNormalization()(x))
+    x = layers.Conv2D(3, 1, use_bias=False)(BatchNormalization()(x))
+    x = layers.Add()([x, BatchNormalization()(x)])
+    logits = layers.Dense(2)(layers.GlobalAveragePooling2D()(x))
+    network = keras.Model(images, {"logits": logits, "maps": [x]})
+    for layer in network.layers:
+        if isinstance(layer, BatchNormalization):
+            layer.moving_mean.assign([1, -2, 3])
+            layer.gamma.assign([0.5, -1, 2])
+    given = keras.random.normal((2, 8, 8, 2), seed=0)
+    at_rest = networks.AtRest(network)
+    assert at_rest(given).numpy() == pytest.approx(network(given)["logits"].numpy(), abs=1e-5)
+    assert len(at_rest._folded) == 0
+
+
+def test_it_can_be_made_twice():
+    network = networks.classifier("small_resnet", 32, 5)
+    first, second = networks.AtRest(network), networks.AtRest(network)
+    assert len(first._folded) == len(second._folded) > 0
 
 
 def test_the_classifier_itself_is_saved_and_copied_as_before(tmp_path):

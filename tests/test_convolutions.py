@@ -10,6 +10,14 @@ from hypothesis import strategies as st
 from casm_tf.networks import convolutions
 
 
+@pytest.fixture(autouse=True, scope="module")
+def without_gpu():
+    """There all are Keras's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolutions, "has_gpu", lambda: False)
+        yield
+
+
 def found(layer, kernel, images, **kwargs):
     """What a layer gives, and the gradients of a weighted sum for its kernel and the images."""
     layer.build(images.shape)
@@ -46,10 +54,10 @@ sizes = st.integers(5, 12)
 @example(7, 7, 1, 2, "valid")
 @example(8, 9, 3, 2, "same")
 def test_a_convolution_and_its_gradients_are_kerass(height, width, size, strides, padding):
-    settings = {"filters": 3, "kernel_size": size, "strides": strides, "padding": padding}
+    settings = {"kernel_size": size, "strides": strides, "padding": padding, "use_bias": False}
     check_alike(
-        convolutions.Conv2D(**settings),
-        keras.layers.Conv2D(**settings, use_bias=False),
+        convolutions.Conv2D(3, **settings),
+        keras.layers.Conv2D(3, **settings),
         (size, size, 2, 3),
         (2, height, width, 2),
         1e-5,
@@ -69,10 +77,10 @@ def test_a_convolution_and_its_gradients_are_kerass(height, width, size, strides
 def test_a_depthwise_convolution_and_its_gradients_are_kerass(
     height, width, size, strides, padding
 ):
-    settings = {"kernel_size": size, "strides": strides, "padding": padding}
+    settings = {"kernel_size": size, "strides": strides, "padding": padding, "use_bias": False}
     check_alike(
         convolutions.DepthwiseConv2D(**settings),
-        keras.layers.DepthwiseConv2D(**settings, use_bias=False),
+        keras.layers.DepthwiseConv2D(**settings),
         (size, size, 2, 1),
         (2, height, width, 2),
         1e-5,
@@ -82,10 +90,10 @@ def test_a_depthwise_convolution_and_its_gradients_are_kerass(
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_in_bfloat16_they_are_what_keras_finds_in_float32_but_for_rounding(size, strides):
-    settings = {"kernel_size": size, "strides": strides, "padding": "same"}
+    settings = {"kernel_size": size, "strides": strides, "padding": "same", "use_bias": False}
     check_alike(
         convolutions.Conv2D(3, **settings, dtype="mixed_bfloat16"),
-        keras.layers.Conv2D(3, **settings, use_bias=False),
+        keras.layers.Conv2D(3, **settings),
         (size, size, 2, 3),
         (2, 8, 8, 2),
         0.03,
@@ -94,25 +102,84 @@ def test_in_bfloat16_they_are_what_keras_finds_in_float32_but_for_rounding(size,
     if size > 1:
         check_alike(
             convolutions.DepthwiseConv2D(**settings, dtype="mixed_bfloat16"),
-            keras.layers.DepthwiseConv2D(**settings, use_bias=False),
+            keras.layers.DepthwiseConv2D(**settings),
             (size, size, 2, 1),
             (2, 8, 8, 2),
             0.03,
         )
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"activation": "relu"},
+        {"use_bias": True, "bias_initializer": "ones"},
+        {"groups": 2},
+        {"dilation_rate": 2, "strides": 1},
+        {"strides": 3},
+        {"kernel_size": (1, 3)},
+    ],
+    ids=str,
+)
+def test_whatever_else_keras_can_do_is_kerass(more):
+    settings = {"kernel_size": 3, "strides": 2, "use_bias": False, **more}
+    rows, columns = np.broadcast_to(settings["kernel_size"], 2)
+    channels = 2 // settings.get("groups", 1)
+    check_alike(
+        convolutions.Conv2D(4, **settings),
+        keras.layers.Conv2D(4, **settings),
+        (rows, columns, channels, 4),
+        (2, 9, 9, 2),
+        1e-5,
+        training=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"activation": "relu"},
+        {"use_bias": True, "bias_initializer": "ones"},
+        {"depth_multiplier": 2},
+        {"dilation_rate": 2},
+        {"strides": 3},
+        {"kernel_size": (3, 5)},
+    ],
+    ids=str,
+)
+def test_whatever_else_keras_can_do_in_each_channel_is_kerass(more):
+    settings = {"kernel_size": 5, "use_bias": False, **more}
+    rows, columns = np.broadcast_to(settings["kernel_size"], 2)
+    check_alike(
+        convolutions.DepthwiseConv2D(**settings),
+        keras.layers.DepthwiseConv2D(**settings),
+        (rows, columns, 2, settings.get("depth_multiplier", 1)),
+        (2, 11, 11, 2),
+        1e-5,
+    )
+
+
 def test_kerass_own_op_is_taken_at_rest(monkeypatch):
     monkeypatch.setattr(convolutions, "_pointwise", None)
-    layer = convolutions.Conv2D(3, 1)
+    layer = convolutions.Conv2D(3, 1, use_bias=False)
     assert layer(tf.ones((1, 4, 4, 2))).shape == (1, 4, 4, 3)
     with pytest.raises(TypeError):
         layer(tf.ones((1, 4, 4, 2)), training=True)
 
 
-def test_networks_of_images_of_any_size_can_be_trained():
+def test_networks_of_images_of_any_size_have_gradients():
     images = keras.Input((None, None, 2))
-    model = keras.Model(images, convolutions.Conv2D(3, 3, strides=2, padding="same")(images))
-    assert model(tf.ones((1, 9, 6, 2)), training=True).shape == (1, 5, 3, 3)
+    x = convolutions.Conv2D(3, 3, strides=2, use_bias=False)(images)
+    model = keras.Model(images, convolutions.DepthwiseConv2D(5, use_bias=False)(x))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 2))])
+    def gradients(images):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(model(images, training=True))
+        return tape.gradient(value, model.trainable_variables)
+
+    found = gradients(tf.ones((1, 15, 17, 2)))
+    assert [x.shape for x in found] == [v.shape for v in model.trainable_variables]
 
 
 def test_weights_of_a_network_of_kerass_layers_are_read(tmp_path):

@@ -264,6 +264,18 @@ def test_batch_normalization_in_bfloat16_keeps_its_statistics_in_float32(synchro
     assert layer.moving_mean.numpy() == pytest.approx([1 + 0.9 * 2**-10], abs=1e-6)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_relu6_and_its_gradient_are_tensorflows(dtype, training):
+    x = tf.constant([-7, -1, 0, 0.5, 3, 5.9375, 6, 8], dtype)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        found, expected = layers.ReLU6(dtype=dtype)(x, training=training), tf.nn.relu6(x)
+    assert found.dtype == x.dtype
+    assert np.array_equal(found, expected)
+    assert np.array_equal(tape.gradient(found, x), tape.gradient(expected, x))
+
+
 def test_a_decoder_of_one_map_gives_a_mask():
     decoder = networks.decoder([(4, 4, 3)], 16, 2)
     assert decoder(tf.ones((1, 4, 4, 3))).shape == (1, 16, 16, 1)  # eagerly, ops are checked

@@ -37,7 +37,8 @@ flags.DEFINE_integer("snapshots", 30, "Past classifiers to draw from.", lower_bo
 
 
 def main():
-    convolutions.has_gpu = lambda: True  # the steps are those that a GPU takes
+    # The steps are those that a GPU takes; layers ask this very function as they are called.
+    convolutions.has_gpu = lambda: True
     folder = pathlib.Path(FLAGS.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -172,7 +172,8 @@ def _critic(text, dataset):
     mean, std = own or datasets.own_normalisation(dataset.builder)
     scale = tf.constant(np.divide(dataset.std, std), tf.float32)
     shift = tf.constant(np.divide(np.subtract(dataset.mean, mean), std), tf.float32)
-    return lambda images: critic(images * scale + shift, training=False)["logits"]
+    at_rest = networks.AtRest(critic)
+    return lambda images: at_rest(images * scale + shift)
 
 
 def pretraining(classifier, strategy, part):

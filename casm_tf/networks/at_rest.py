@@ -1,5 +1,7 @@
 """A classifier at rest, its normalizations folded into the convolutions before them."""
 
+import collections
+
 import keras
 import tensorflow as tf
 from keras import layers
@@ -12,17 +14,19 @@ class AtRest:
 
     At rest a normalization is a scale and an offset for each channel. Here the scale is multiplied
     into the kernel before it and the offset added there, so that neither the pass nor its gradient
-    has to read the maps again: a step with a past critic is 1.07 times as fast.
+    has to read the maps again. Only our own BatchNormalization is taken so, not Keras's.
     """
 
     def __init__(self, classifier):
         self._variables = [*classifier.trainable_variables, *classifier.non_trainable_variables]
         self._folded = []  # (convolution, normalization, what adds the offset)
+        read = [classifier.output, *(layer.input for layer in classifier.layers)]
+        readers = collections.Counter(map(id, keras.tree.flatten(read)))
 
         def layer_of(layer):
             if isinstance(layer, BatchNormalization):
-                before = layer.input._keras_history.operation
-                if isinstance(before, layers.Conv2D | layers.DepthwiseConv2D):
+                before = layer.input._keras_history.operation  # Keras tells it nowhere else
+                if _is_plain(before) and readers[id(layer.input)] == 1:
                     offset = _Offset(name=layer.name, dtype=layer.dtype_policy)
                     self._folded.append((before, layer, offset))
                     return offset
@@ -50,6 +54,16 @@ class AtRest:
             training=False,
         )
         return outputs["logits"]
+
+
+def _is_plain(layer):
+    """Whether it is a convolution and nothing else."""
+    return (
+        isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D)
+        and getattr(layer, "depth_multiplier", 1) == 1
+        and not layer.use_bias
+        and layer.activation is keras.activations.linear
+    )
 
 
 class _Offset(layers.Layer):

@@ -1,13 +1,15 @@
 """Keras's convolutions with gradients that are fast on a CPU, too: the same numbers, but rounding.
 
-Where there is a GPU they are Keras's own, but for the stem's. Two have Keras's very names, as files
-of weights know a layer by what its class is called. What each gains: docs/measurements.md.
+Where there is a GPU they are Keras's own, but for the stem's, and so is whatever these networks do
+not have (`_is_plain`). Two have Keras's very names, as files of weights know a layer by what its
+class is called. What each gains: docs/measurements.md.
 """
 
 import keras
 import tensorflow as tf
 from keras import layers
 
+# Of a bfloat16 map, up to which the gradient for a 3x3 kernel is faster as a product.
 _FEW_PIXELS = 8 * 8
 
 
@@ -17,47 +19,56 @@ def has_gpu():
 
 @keras.saving.register_keras_serializable("casm_tf")
 class Conv2D(layers.Conv2D):
-    """A convolution [B, H, W, C] -> [B, h, w, filters] without a bias.
+    """A convolution [B, H, W, C] -> [B, h, w, filters].
 
-    In training 1x1 is a product of matrices, and so is the gradient for a kernel with strides or of
-    few pixels in bfloat16: TensorFlow's own ops take 1.3 to 2.5 times as long. At rest it is
-    Keras's, as TensorFlow then makes one op of it and the normalization that follows.
+    In training a kernel with strides of 2, or of few pixels in bfloat16, has its gradient from a
+    product of matrices; 1x1 kernels are a product themselves, and in float32 all of them are.
+    TensorFlow's own ops take 1.3 to 2.5 times as long. At rest it is Keras's, as TensorFlow then
+    makes one op of it and the normalization that follows.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **{**kwargs, "use_bias": False})
-
     def call(self, inputs, training=False):
-        (_, height, width, _), stride = inputs.shape, self.strides[0]
-        if not training or has_gpu() or stride > 2 or None in (height, width):
+        if not training or not _is_plain(self, inputs):
             return super().call(inputs)
-        padding = self.padding.upper()
+        (_, height, width, _), stride, dtype = inputs.shape, self.strides[0], inputs.dtype
         kernel = tf.convert_to_tensor(self.kernel)
-        is_slow = stride == 2 or (inputs.dtype == tf.bfloat16 and height * width <= _FEW_PIXELS)
-        if self.kernel_size == (1, 1) and (is_slow or inputs.dtype == tf.float32):
+        is_slow = stride == 2 or (dtype == tf.bfloat16 and height * width <= _FEW_PIXELS)
+        if self.kernel_size == (1, 1) and (is_slow or dtype == tf.float32):
             return _pointwise(inputs, kernel, stride)
         if is_slow:
-            return _convolution(inputs, kernel, stride, padding)
+            return _convolution(inputs, kernel, stride, self.padding.upper())
         return super().call(inputs)
 
 
 @keras.saving.register_keras_serializable("casm_tf")
 class DepthwiseConv2D(layers.DepthwiseConv2D):
-    """A convolution of each channel by itself, [B, H, W, C] -> [B, h, w, C], without a bias.
+    """A convolution of each channel by itself, [B, H, W, C] -> [B, h, w, C].
 
     TensorFlow's gradient for a kernel is slow where that is 5 wide (1.5 to 8 times as long as for
-    two that are 3 wide), and in bfloat16 the gradient for inputs is where there are strides (10
+    two that are 3 wide), and in bfloat16 the gradient for inputs is where there are strides (6
     times as long as in float32).
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **{**kwargs, "use_bias": False})
-
     def call(self, inputs):
-        if has_gpu():
+        if not _is_plain(self, inputs) or self.depth_multiplier > 1:
             return super().call(inputs)
         kernel = tf.convert_to_tensor(self.kernel)
         return _depthwise(inputs, kernel, self.strides[0], self.padding.upper())
+
+
+def _is_plain(layer, inputs):
+    """Whether a layer is what is written here, on maps whose size is known, without a GPU."""
+    (height, width), (rows, columns) = layer.kernel_size, layer.strides
+    return (
+        height == width
+        and rows == columns <= 2
+        and layer.dilation_rate == (1, 1)
+        and getattr(layer, "groups", 1) == 1
+        and not layer.use_bias
+        and layer.activation is keras.activations.linear
+        and None not in inputs.shape[1:3]
+        and not has_gpu()
+    )
 
 
 @keras.saving.register_keras_serializable("casm_tf")
@@ -113,10 +124,10 @@ def _taps(x, size, stride, padding):
     slices are slow where they leave pixels out.
     """
     channels = x.shape[3]
-    (height, above, below), (width, left, right) = (
+    (height, *rows), (width, *columns) = (
         _padding(side, size, stride, padding) for side in x.shape[1:3]
     )
-    x = tf.pad(x, ((0, 0), (above, below), (left, right), (0, 0)))
+    x = tf.pad(x, ((0, 0), rows, columns, (0, 0)))
     x = tf.reshape(x, (-1, x.shape[1] // stride, stride, x.shape[2] // stride, stride * channels))
     taps = []
     for i in range(size):
@@ -139,32 +150,9 @@ def _padding(side, size, stride, padding):
 
 def _depthwise(x, kernel, stride, padding):
     settings = {"strides": (1, stride, stride, 1), "padding": padding}
-    size, _, channels, _ = kernel.shape
 
     @tf.custom_gradient
     def depthwise(x, kernel):
-        def kernel_gradient(outputs):
-            if size != 5:
-                return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                    input=x, filter_sizes=kernel.shape, out_backprop=outputs, **settings
-                )
-            # Columns 0 to 2 and 2 to 4 of the kernel.
-            (_, above, below), (width, left, right) = (
-                _padding(side, size, stride, padding) for side in x.shape[1:3]
-            )
-            padded = tf.pad(x, ((0, 0), (above, below), (left, right), (0, 0)))
-            parts = [
-                tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                    input=padded[:, :, begin : begin + (width - 1) * stride + 3],
-                    filter_sizes=(5, 3, channels, 1),
-                    out_backprop=outputs,
-                    strides=settings["strides"],
-                    padding="VALID",
-                )
-                for begin in (0, 2)
-            ]
-            return tf.concat((parts[0], parts[1][:, 1:]), axis=1)
-
         def gradients(outputs):
             dtype = tf.float32 if stride > 1 else x.dtype
             images = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
@@ -173,11 +161,34 @@ def _depthwise(x, kernel, stride, padding):
                 out_backprop=tf.cast(outputs, dtype),
                 **settings,
             )
-            return tf.cast(images, x.dtype), kernel_gradient(outputs)
+            if kernel.shape[0] == 5:
+                product = _five_wide(x, outputs, stride, padding)
+            else:
+                product = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                    input=x, filter_sizes=kernel.shape, out_backprop=outputs, **settings
+                )
+            return tf.cast(images, x.dtype), product
 
         return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **settings), gradients
 
     return depthwise(x, kernel)
+
+
+def _five_wide(x, outputs, stride, padding):
+    """The gradient for a depthwise 5x5 kernel: of its columns 0 to 2, and of 2 to 4."""
+    (_, *rows), (width, *columns) = (_padding(side, 5, stride, padding) for side in x.shape[1:3])
+    x = tf.pad(x, ((0, 0), rows, columns, (0, 0)))
+    left, right = (
+        tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+            input=x[:, :, begin : begin + (width - 1) * stride + 3],
+            filter_sizes=(5, 3, x.shape[3], 1),
+            out_backprop=outputs,
+            strides=(1, stride, stride, 1),
+            padding="VALID",
+        )
+        for begin in (0, 2)
+    )
+    return tf.concat((left, right[:, 1:]), axis=1)
 
 
 @tf.custom_gradient

@@ -83,9 +83,9 @@ def _block(x, channels, size, strides, expansion, name):
     shortcut = x
     if expansion > 1:
         x = _pointwise(x, expansion * x.shape[-1], f"{name}_expand")
-    x = DepthwiseConv2D(size, strides, padding="same", name=f"{name}_depthwise")(x)
+    x = DepthwiseConv2D(size, strides, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
     x = _normalized(x, f"{name}_depthwise")
-    x = Conv2D(channels, 1, name=f"{name}_project")(x)
+    x = Conv2D(channels, 1, use_bias=False, name=f"{name}_project")(x)
     x = BatchNormalization(name=f"{name}_project_bn", **_NORMALIZATION)(x)
     if x.shape == shortcut.shape and strides == 1:
         x = layers.Add(name=f"{name}_add")([x, shortcut])
@@ -93,7 +93,7 @@ def _block(x, channels, size, strides, expansion, name):
 
 
 def _pointwise(x, channels, name):
-    return _normalized(Conv2D(channels, 1, name=name)(x), name)
+    return _normalized(Conv2D(channels, 1, use_bias=False, name=name)(x), name)
 
 
 def _normalized(x, name):

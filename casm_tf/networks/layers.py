@@ -1,4 +1,4 @@
-"""The networks' own layers but for convolutions: normalization, ReLU6, upsampling, smoothing."""
+"""The networks' own layers: normalization, ReLU6, the decoder's last convolution, smoothing."""
 
 import keras
 import numpy as np
@@ -167,8 +167,13 @@ class UpsampledConvolution(layers.Layer):
                     x = tf.image.resize(tf.cast(x, tf.float32), (height, width))
             taps += ops.cast(x, self.compute_dtype)
         # Tap 3i + j of the kernel is read at (i - 1, j - 1) from where its product is added.
-        shifts = tf.reshape(tf.eye(9, dtype=taps.dtype), (3, 3, 9, 1))
-        return ops.conv(taps, shifts, padding="same") + self.bias
+        taps = ops.pad(taps, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        shifted = [
+            taps[:, i : i + height, j : j + width, 3 * i + j, None]
+            for i in range(3)
+            for j in range(3)
+        ]
+        return tf.add_n(shifted) + self.bias
 
     def compute_output_shape(self, input_shapes):
         return (*input_shapes[0][:-1], 1)

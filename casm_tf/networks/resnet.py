@@ -76,6 +76,7 @@ def convolution(x, filters, size, strides=1, name=None):
         size,
         strides,
         padding="valid" if strides > 1 else "same",
+        use_bias=False,
         kernel_initializer=he_fan_out(),
         name=name,
     )(x)
