@@ -167,13 +167,9 @@ class UpsampledConvolution(layers.Layer):
                     x = tf.image.resize(tf.cast(x, tf.float32), (height, width))
             taps += ops.cast(x, self.compute_dtype)
         # Tap 3i + j of the kernel is read at (i - 1, j - 1) from where its product is added.
-        taps = ops.pad(taps, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        shifted = [
-            taps[:, i : i + height, j : j + width, 3 * i + j, None]
-            for i in range(3)
-            for j in range(3)
-        ]
-        return tf.add_n(shifted) + self.bias
+        # On a CPU the gradient of nine slices takes twenty times as long as that of this.
+        shifts = tf.reshape(tf.eye(9, dtype=taps.dtype), (3, 3, 9, 1))
+        return ops.conv(taps, shifts, padding="same") + self.bias
 
     def compute_output_shape(self, input_shapes):
         return (*input_shapes[0][:-1], 1)
