@@ -21,8 +21,8 @@ from casm_tf.training.pretraining import Pretraining
 FLAGS = flags.FLAGS
 # What may change between two calls for one run. The data may lie elsewhere: `check_same_data` looks
 # whether they are the same, without boxes and masks, which are for scoring only.
-_CHANGEABLE = {"run_dir", "strategy", "checkpoint_every", "validate_every"}
-_CHANGEABLE |= {"data_dir", "image_dir", "classes", "boxes", "masks"}
+CHANGEABLE = {"run_dir", "strategy", "checkpoint_every", "validate_every"}
+CHANGEABLE |= {"data_dir", "image_dir", "classes", "boxes", "masks"}
 _HEAD_STEPS = 300  # at most, of a new head on a trained network
 
 
@@ -37,7 +37,7 @@ def checked_thinning(run_dir):
     """The `Thinning`, of flags that contradict neither each other nor the run that is there."""
     with program.blaming("run_dir"):
         defaults = {flag.name: flag.default for flag in FLAGS.get_flags_for_module(train_flags)}
-        run_directory.check_same(run_dir, settings(), _CHANGEABLE, defaults)
+        run_directory.check_same(run_dir, settings(), CHANGEABLE, defaults)
         if FLAGS.image_dir is not None:
             files.check_outside(run_dir, FLAGS.image_dir)
     if FLAGS.classifier_form == "masked" and FLAGS.masked_steps == "present":
@@ -192,6 +192,8 @@ def casm(classifier, decoder, critics, thinning, dataset, strategy):
     """The `CASM`, compiled, and its `Schedule`."""
     steps = _steps(dataset)
     fall = (FLAGS.decay, steps, FLAGS.decay_every)
+    if FLAGS.frozen_normalizations:
+        networks.freeze_normalizations(classifier)
     snapshots = Snapshots(classifier, thinning, FLAGS.seed, FLAGS.snapshot_precision)
     with strategy.scope():
         encoder = None if FLAGS.shared_encoder else networks.encoder_copy(classifier)

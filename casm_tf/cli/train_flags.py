@@ -266,6 +266,12 @@ flags.DEFINE_boolean(
     "Whether BatchNorm takes means and variances over the images of all replicas, as one device "
     "would, instead of each replica's.",
 )
+flags.DEFINE_boolean(
+    "frozen_normalizations",
+    False,
+    "Whether the classifier's BatchNorm stays as it was before the alternation, rather than taking "
+    "each batch's statistics: for pictures of few kinds.",
+)
 flags.DEFINE_enum(
     "precision", "float32", ["float32", "mixed_bfloat16"], "What the networks compute in."
 )

@@ -9,13 +9,23 @@ import warnings
 import h5py
 import keras
 import tensorflow as tf
-from keras import layers
 
 from casm_tf.choices import ARCHITECTURES
 from casm_tf.networks import applications, efficientnet_lite, resnet
 from casm_tf.networks.at_rest import AtRest
 from casm_tf.networks.decoder import decoder
-from casm_tf.networks.layers import BatchNormalization, head
+from casm_tf.networks.fine_decoder import fine_decoder
+from casm_tf.networks.forms import (
+    copy,
+    encoder_copy,
+    freeze_normalizations,
+    mask_model,
+    on_open_inputs,
+    synchronize_batch_normalization,
+    with_coarsest_maps,
+    with_finest_map,
+)
+from casm_tf.networks.layers import head
 from casm_tf.networks.resnet import RESNETS, ResNet
 
 __all__ = [
@@ -28,15 +38,19 @@ __all__ = [
     "copy",
     "decoder",
     "encoder_copy",
+    "fine_decoder",
+    "freeze_normalizations",
     "head",
     "load_weights",
     "map_places",
     "map_shapes",
     "mask_model",
     "normalisation",
+    "on_open_inputs",
     "share_statistics",
     "synchronize_batch_normalization",
     "with_coarsest_maps",
+    "with_finest_map",
 ]
 
 if keras.config.backend() != "tensorflow":
@@ -143,41 +157,6 @@ def classes_in(path, model):
     return last.pop() if len(last) == 1 else None
 
 
-def copy(model):
-    """A network of the same layers with weights of its own, which are the same now."""
-    copied = keras.models.clone_model(model)
-    copied.set_weights(model.get_weights())
-    return copied
-
-
-def encoder_copy(model):
-    """A classifier's images -> maps as a network of its own, with the same weights."""
-    copied = copy(model)
-    return keras.Model(copied.input, copied.output["maps"], name="encoder")
-
-
-def with_coarsest_maps(model, count):
-    """A classifier with the same layers that gives its last `count` maps alone.
-
-    Raises ValueError where it has fewer, or where their finest does not fit into the image.
-    """
-    maps = model.output["maps"]
-    if count > len(maps):
-        raise ValueError(f"{model.name} has {len(maps)} maps; found {count}")
-    side, finest = model.input_shape[1], maps[-count].shape[1]
-    if side % finest:
-        raise ValueError(f"{side} pixels are no multiple of the finest map's {finest}")
-    outputs = {**model.output, "maps": maps[-count:]}
-    return keras.Model(model.input, outputs, name=model.name)
-
-
-def synchronize_batch_normalization(model):
-    """Take the means and variances of training over all replicas, in place; Keras's layers too."""
-    for layer in model.layers:
-        if isinstance(layer, (BatchNormalization, layers.BatchNormalization)):
-            layer.synchronized = True
-
-
 def share_statistics(*networks):
     """Set BatchNorm's moving statistics to the replicas' mean, as each has seen its own images.
 
@@ -193,13 +172,6 @@ def share_statistics(*networks):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
     return values
-
-
-def mask_model(classifier, decoder, encoder=None):
-    """Images -> {"mask", "logits"} as one functional model that shares the networks' weights."""
-    outputs = classifier.output
-    maps = outputs["maps"] if encoder is None else encoder(classifier.input)
-    return keras.Model(classifier.input, {"mask": decoder(maps), "logits": outputs["logits"]})
 
 
 def map_shapes(model):

@@ -25,7 +25,8 @@ class BatchNormalization(layers.Layer):
 
     Keras's own layer is made of separate ops: on a CPU that costs a fifth of a ResNet-50's step.
     In training the moving variance is of the unbiased kind, as in PyTorch. With `synchronized` mean
-    and variance are those of all replicas' batches, in separate ops.
+    and variance are those of all replicas' batches, in separate ops. Where the layer is not
+    `trainable`, it is at rest in training, too, as Keras's.
     """
 
     def __init__(self, momentum=0.9, epsilon=1e-5, synchronized=False, **kwargs):
@@ -51,6 +52,10 @@ class BatchNormalization(layers.Layer):
         self.moving_variance = add("moving_variance", "ones", trainable=False)
 
     def call(self, inputs, training=False):
+        if training and not self.trainable:
+            scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
+            offset = self.beta - self.moving_mean * scale
+            return inputs * tf.cast(scale, inputs.dtype) + tf.cast(offset, inputs.dtype)
         if training and self.synchronized:
             return self._over_all_replicas(inputs)
         # In bfloat16 channels that are no multiple of 16 take a CPU five times as long.

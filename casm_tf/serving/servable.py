@@ -4,13 +4,11 @@ import json
 import math
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from casm_tf import networks
 from casm_tf.host import files
-from casm_tf.networks.layers import OpenUpSampling2D
 from casm_tf.serving import decoding, tensor_boxes
 from casm_tf.serving.masks import STRIDE
 
@@ -31,7 +29,7 @@ def servable(model, labels, mean, std, weights="float32"):
     """
     image_size = checked_size(model, labels, mean, std)
     module, places = _packed(model, weights)
-    scalable = _of_any_size(model)
+    scalable = open_sized(model)
     look = _looking(scalable or model, module.packed, places, labels, mean, std)
 
     @tf.function(input_signature=[_images(image_size)])
@@ -114,12 +112,14 @@ def read_weights(directory):
 
 
 def fill(classifier, decoder, directory, with_head):
-    """Give a classifier and a decoder an exported model's weights; of the head only if asked to.
+    """Give a classifier and a decoder, or None, an exported model's weights; a head's if asked to.
 
     Raises ValueError for networks of another kind.
     """
     found = read_weights(directory)
-    variables = {v.path: v for v in (*classifier.variables, *decoder.variables)}
+    variables = {v.path: v for v in classifier.variables}
+    if decoder is not None:
+        variables |= {v.path: v for v in decoder.variables}
     if not with_head:
         for variable in networks.head(classifier).variables:
             del variables[variable.path]
@@ -206,31 +206,15 @@ def _looking(network, packed, places, labels, mean, std):
     return look
 
 
-def _of_any_size(model):
+def open_sized(model):
     """A model with the same layers that takes square images of any multiple of 32 pixels a side.
 
     None where a layer's weights depend on the size, or the mask would not be as large as the image.
     """
     size = 2 * STRIDE if model.input_shape[1] == STRIDE else STRIDE
     try:
-        scalable = _on_open_inputs(model)
+        scalable = networks.on_open_inputs(model)
         mask = scalable(tf.zeros((1, size, size, 3)), training=False)["mask"]
     except (ValueError, TypeError, tf.errors.OpError):  # a layer that is held to its input's size
         return None
     return scalable if mask.shape == (1, size, size, 1) else None
-
-
-def _on_open_inputs(model):
-    """The same layers, not copies, on inputs whose height and width are left open."""
-    inputs = [keras.Input((None, None, x.shape[-1]), name=x.name) for x in model.inputs]
-    return keras.models.clone_model(
-        model, inputs if len(inputs) > 1 else inputs[0], clone_function=_opened
-    )
-
-
-def _opened(layer):
-    if isinstance(layer, keras.Model):
-        return _on_open_inputs(layer)
-    if isinstance(layer, keras.layers.UpSampling2D):
-        return OpenUpSampling2D.from_config(layer.get_config())
-    return layer
