@@ -15,7 +15,6 @@ ImageNet, in its own folders (docs/imagenet.md):
         --boxes=IMAGENET/Annotations --classifier_weights=resnet50.weights.h5 --run_dir=runs/l100_e
 """
 
-import contextlib
 import pathlib
 import sys
 
@@ -30,16 +29,16 @@ if __name__ == "__main__":
     flags.mark_flag_as_required("run_dir")
     program.parse(train_flags.GROUPS)  # before TensorFlow is imported
 
-from casm_tf.host import quiet  # before TensorFlow
+import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
 
 # isort: split
 
 from casm_tf import lambdas, networks
-from casm_tf.cli import from_flags
-from casm_tf.data import damage, input_pipeline
+from casm_tf.cli import from_flags, trainings
+from casm_tf.data import input_pipeline
 from casm_tf.host import files
 from casm_tf.report import figures
-from casm_tf.training import devices, hooks, loop, run_directory
+from casm_tf.training import devices, loop, run_directory
 from casm_tf.training.pretraining import warning_of_a_poor_classifier
 
 
@@ -57,7 +56,8 @@ def main():
     def asked():
         return devices.is_any(strategy, signals.is_asked())
 
-    with _blaming_what_happens(dataset, strategy), _described(run_dir, dataset, strategy):
+    described = trainings.described(run_dir, from_flags.settings(), dataset, strategy)
+    with trainings.blaming_what_happens(dataset, strategy), described:
         # f^(0), a trained classifier
         if (run_dir / run_directory.FIRST_CLASSIFIER).exists():
             with program.blaming("run_dir"):
@@ -78,44 +78,6 @@ def main():
             _warn_of_masks(model, dataset)
             _save(model, run_dir)
         devices.wait_for_all(strategy)
-
-
-@contextlib.contextmanager
-def _described(run_dir, dataset, strategy):
-    """Keep the run's directory to this process, and describe the run there, where it writes."""
-    print(devices.described(FLAGS.precision, quiet.said))
-    if not devices.is_chief(strategy):
-        yield
-        return
-    with run_directory.claimed(run_dir):
-        run_directory.describe(run_dir, from_flags.settings(), dataset.description())
-        print(f"{run_dir}: events for TensorBoard, checkpoints and at the end model.keras")
-        yield
-
-
-@contextlib.contextmanager
-def _blaming_what_happens(dataset, strategy):
-    """Turn what ends a training into a line: a stop, a lost worker, damaged data, no memory."""
-    try:
-        with (
-            program.blaming("run_dir", OSError),
-            program.blaming("data_dir", damage.DamagedFileError),
-            damage.naming_files(dataset),
-            program.blaming_memory("batch_size", "image_size", "decoder_channels", "snapshots"),
-        ):
-            yield
-    except hooks.NotFiniteError as error:
-        raise program.UserError(
-            f"--run_dir: {error}. Take a lower rate, or look at those pictures"
-        ) from error
-    except hooks.StoppedError as error:
-        print(f"{error}; the same command resumes there")
-        devices.wait_for_all(strategy)
-    except devices.WorkerLostError as error:
-        raise program.UserError(
-            f"--strategy: another worker does not answer ({error}); start all workers again, and "
-            "the training resumes from its last checkpoint"
-        ) from error
 
 
 def _keep_first(classifier, dataset, run_dir):

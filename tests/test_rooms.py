@@ -20,9 +20,9 @@ ROOMS = [
         "stepwise",
         "casm",
     ),
-    *("training", "evaluation", "serving", "report", "cli"),
+    *("training", "evaluation", "serving", "second_stage", "report", "cli"),
 ]
-PROGRAMS = ["train", "extract", "convert", "demo"]
+PROGRAMS = ["train", "sharpen", "extract", "convert", "demo"]
 
 
 def room_of(module):

@@ -1,0 +1,1 @@
+"""The second stage: masks that follow edges, learned from the first stage's masks, no labels."""

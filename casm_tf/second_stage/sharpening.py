@@ -1,0 +1,155 @@
+"""From masks that tell where something is to masks that follow its edges, without labels.
+
+The steps of the second stage, as `casm_tf.sharpen` takes them:
+
+    start    <-  mean of CASM's mask and the classifier's activations     `seen`, `activation`
+    label    <-  0.8 cut(start) + 0.2 start, cut along colours            `cut`, `blended`
+    round 1, 2, ...
+        student  <-  trained on the pictures whose cut and start agree    `chances`, `views`
+        start    <-  the student's own masks                              `seen`
+        label    <-  0.4 cut(start) + 0.6 start                           `blended`
+
+Pictures are uint8 [N, PIXELS, PIXELS, 3], squashed; maps and labels float32 [N, CELLS, CELLS] in
+[0, 1].
+"""
+
+import concurrent.futures
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from casm_tf import host
+from casm_tf.data import crops
+
+TEACHERS = ("masks", "activations")
+PIXELS, CELLS = 352, 176
+_CUT_PIXELS = 144
+_GRABCUT_ROUNDS = 4
+_SURELY_NOT, _PROBABLY = 0.1, 0.5  # of a map, for GrabCut
+_SLOPE, _ABOVE = 8, 0.5  # of activations: how soon what stands out by how many deviations counts
+_LEAST_AGREEMENT = 0.35
+_AREAS = (0.03, 0.7)  # of a label; what is less or more is rarely an object
+_FIRST, _LATER = 0.8, 0.4  # how much of a label is the cut
+_CONTRAST, _LIGHT = 0.3, 38.0  # how much of it is added or taken at most; in steps of 255
+
+
+def activation(maps):
+    """How much a network makes of each place: the norm over channels, stretched and sharpened.
+
+    What is left of a classifier when its classes are not asked for; A2S (Zhou et al., 2022) starts
+    from such maps, too. `maps` are float32 [B, h, w, C], a classifier's coarsest; returns
+    [B, CELLS, CELLS]:
+
+        n = |a|, stretched to [0, 1];    sigmoid(8 (n - mean n - deviation of n / 2))
+    """
+    norms = tf.norm(maps, axis=-1, keepdims=True)
+    least, most = (reduce(norms, (1, 2, 3), True) for reduce in (tf.reduce_min, tf.reduce_max))
+    norms = (norms - least) / (most - least + 1e-6)
+    mean, variance = tf.nn.moments(norms, (1, 2, 3), keepdims=True)
+    sure = tf.sigmoid(_SLOPE * (norms - mean - _ABOVE * tf.sqrt(variance)))
+    return tf.image.resize(sure, (CELLS, CELLS))[..., 0]
+
+
+def seen(masks_of, images, sizes):
+    """The mean of a model's masks of pictures at several sizes, and of their mirror images.
+
+    `masks_of` takes float32 [B, S, S, 3], S being one of `sizes`, and gives [B, S, S, 1]; `images`
+    are what it takes, at any size. Returns [B, CELLS, CELLS].
+    """
+    found = []
+    for size in sizes:
+        small = tf.image.resize(images, (size, size), antialias=True)
+        found += [masks_of(small), tf.reverse(masks_of(tf.reverse(small, [2])), [2])]
+    return tf.add_n([tf.image.resize(x, (CELLS, CELLS)) for x in found])[..., 0] / len(found)
+
+
+def cut(picture, start):
+    """A map cut along a picture's colours, by GrabCut (Rother, Kolmogorov and Blake, 2004).
+
+    Two mixtures of colours, of the object and of the rest, are fitted to what the map says, and the
+    picture is cut where they and its edges tell. A map with nothing above 0.5 gives zeros.
+    """
+    side = (_CUT_PIXELS, _CUT_PIXELS)
+    small = cv2.resize(picture, side, interpolation=cv2.INTER_AREA)
+    map_ = cv2.resize(start, side, interpolation=cv2.INTER_LINEAR)
+    kinds = np.select(
+        [map_ < _SURELY_NOT, map_ > _PROBABLY], [cv2.GC_BGD, cv2.GC_PR_FGD], cv2.GC_PR_BGD
+    ).astype(np.uint8)
+    cutout = np.zeros(start.shape, np.float32)
+    is_object = kinds == cv2.GC_PR_FGD
+    if is_object.any() and not is_object.all():
+        cv2.setRNGSeed(0)  # its mixtures start from draws
+        colours = np.zeros((2, 1, 65))
+        cv2.grabCut(small, kinds, None, *colours, _GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+        is_object = np.isin(kinds, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
+        cutout = cv2.resize(is_object, start.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return cutout
+
+
+def cuts(pictures, starts, report=lambda: None):
+    """`cut` of each picture, in threads; `report` is called after each."""
+    with concurrent.futures.ThreadPoolExecutor(host.cores()) as pool:
+        found = []
+        for cutout in pool.map(cut, pictures, starts):
+            found.append(cutout)
+            report()
+    return np.stack(found)
+
+
+def agreement(cutouts, starts):
+    """The IoU of two maps at half, [N]; 0 where neither has anything."""
+    one, other = cutouts > 0.5, starts > 0.5
+    either = np.count_nonzero(one | other, axis=(1, 2))
+    return np.count_nonzero(one & other, axis=(1, 2)) / np.maximum(1, either)
+
+
+def chances(cutouts, starts):
+    """How often each picture is to be drawn, [N], sum 1, or all 0: by how well both maps agree.
+
+    Where the colours contradict the map, one of them is wrong (DeepUSPS, Nguyen et al., 2019, keeps
+    labels by such consistency). In proportion to what the agreement is above 0.35.
+    """
+    area = cutouts.mean(axis=(1, 2))
+    is_object = (area > _AREAS[0]) & (area < _AREAS[1])
+    excess = np.where(is_object, np.maximum(0, agreement(cutouts, starts) - _LEAST_AGREEMENT), 0)
+    return excess / max(excess.sum(), 1e-9)
+
+
+def blended(cutouts, starts, is_first):
+    """Labels of cuts and what they started from: soft where these differ.
+
+    Later ones are more of the student's own, which by then errs less than its labels (A2S-v2, CVPR
+    2023, has the same 0.4 and 0.6).
+    """
+    share = _FIRST if is_first else _LATER
+    return share * cutouts + (1 - share) * starts
+
+
+def views(pictures, labels, predictions, chances, count, size, smallest, seed):
+    """A training batch: `count` drawn pictures, float32 [count, size, size, 3], and what they have.
+
+    That is their labels, at the same size, and their predictions.
+
+    Of each a random part, at least `smallest` of its area, every second one mirrored, brighter or
+    darker, in more or less contrast; pixels are from 0 to 255, or beyond by that. `seed` is two
+    integers, the batch's own.
+    """
+    draws = tf.random.stateless_uniform((4, count), seed)
+    chosen = tf.searchsorted(tf.cumsum(chances), draws[0] * tf.reduce_sum(chances), "right")
+    chosen = tf.minimum(chosen, len(pictures) - 1)  # a sum is rounded
+    y0, x0, y1, x1 = tf.unstack(
+        crops.random_corners(count, smallest, tf.random.fold_in(seed, 1)), axis=1
+    )
+    mirrored = draws[1] < 0.5
+    corners = (y0, tf.where(mirrored, x1, x0), y1, tf.where(mirrored, x0, x1))
+    place = (tf.stack(corners, axis=1), tf.range(count), (size, size))
+    images = tf.image.crop_and_resize(tf.gather(pictures, chosen), *place)
+    contrast, light = (
+        span * (2 * x[:, None, None, None] - 1)
+        for span, x in zip((_CONTRAST, _LIGHT), tf.unstack(draws[2:]), strict=True)
+    )
+    mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
+    images = (images - mean) * (1 + contrast) + mean + light
+    labels = tf.image.crop_and_resize(tf.gather(labels, chosen)[..., None], *place)
+    return images, labels, tf.gather(predictions, chosen)

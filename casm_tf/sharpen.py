@@ -1,0 +1,310 @@
+"""Sharpen a mask model on pictures without labels: python -m casm_tf.sharpen
+
+    python -m casm_tf.sharpen --flagfile=configs/sharpen.flags --model=runs/photographs \\
+        --image_dir=FOLDER --run_dir=runs/sharp
+
+The model's masks, and what its classifier makes of each place, are cut along the pictures' colours.
+Where both agree a finer decoder learns from that, and then from its own masks, in rounds. What is
+left is a run like one of casm_tf.train: casm_tf.extract, components.evaluator and components.pusher
+take it. The same command resumes one that was broken off.
+"""
+
+import pathlib
+
+from absl import flags
+
+from casm_tf.cli import limits, program, train_flags
+
+FLAGS = flags.FLAGS
+
+_OWN = ("model", "classifier_weights", "teachers", "pictures", "round_steps")
+_OF_TRAINING = (
+    *("image_dir", "run_dir", "data_dir", "boxes", "masks", "smallest_crop", "seed", "batch_size"),
+    *("decoder_rate", "deterministic", "checkpoint_every", "validate_every"),
+)
+
+for _name in (*_OF_TRAINING, "classifier_weights", "max_pixels"):
+    flags.declare_key_flag(_name)
+if __name__ == "__main__":
+    flags.DEFINE_string(
+        "model",
+        None,
+        "What is sharpened: a run of casm_tf.train or of this program, or what components.pusher "
+        "made, of an EfficientNet-Lite0; by default the package's own model.",
+    )
+    flags.DEFINE_list(
+        "teachers",
+        ["masks", "activations"],
+        "What the first labels come from: the model's masks, its classifier's activations, or the "
+        "mean of both. Activations are those before the alternation, or of --classifier_weights.",
+    )
+    flags.DEFINE_integer(
+        "pictures", 2400, "How many of the folder's pictures are taken at most.", lower_bound=1
+    )
+    flags.DEFINE_list("round_steps", ["500", "300", "300"], "The steps of each round.")
+    flags.mark_flags_as_required(["image_dir", "run_dir"])
+    program.parse()  # before TensorFlow is imported
+
+import casm_tf.host.quiet  # noqa: F401  (before TensorFlow)
+
+# isort: split
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from casm_tf import networks
+from casm_tf.cli import from_flags, signals, trainings
+from casm_tf.data import input_pipeline
+from casm_tf.host import files
+from casm_tf.report import figures
+from casm_tf.second_stage import first_stage, sharpening
+from casm_tf.second_stage.student import Student
+from casm_tf.training import hooks, loop, rates, run_directory
+
+_LEAST_PICTURES = 50  # that are learned from
+_SHOWN = 16  # in TensorBoard
+_TRAINED_SIZES = (5 / 7, 1, 9 / 7)  # of the model's own, in turns: 160, 224 and 288 pixels
+_AT_ONCE = 16  # pictures a forward pass of a teacher
+_CHANGEABLE = from_flags.CHANGEABLE | {"model", "classifier_weights"}
+
+
+def main():
+    limits.apply()
+    run_dir = pathlib.Path(FLAGS.run_dir)
+    steps = _checked_flags()
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with program.blaming("model"):
+        first = first_stage.opened(FLAGS.model, FLAGS.classifier_weights)
+    settings = _settings(first, sum(steps))
+    with program.blaming("run_dir"):
+        run_directory.check_same(run_dir, settings, _CHANGEABLE)
+        files.check_outside(run_dir, FLAGS.image_dir)
+    with program.blaming_data():
+        dataset = input_pipeline.of_all_classes({**settings, "image_size": sharpening.PIXELS})
+    signals.stop_when_asked()
+    strategy = tf.distribute.get_strategy()
+    described = trainings.described(run_dir, settings, dataset, strategy)
+    with trainings.blaming_what_happens(dataset, strategy), described:
+        _keep_first(first.classifier, run_dir)
+        student = _sharpened(first, dataset, steps, run_dir)
+        model = networks.mask_model(student.classifier, student.decoder)
+        with files.replacing(run_dir / "model.keras") as path:
+            model.save(path)
+    print(f"made  {run_dir / 'model.keras'}: the mask model and its classifier")
+    print(f"next  {program.command('casm_tf.extract', f'--model={run_dir}', 'PHOTO.jpg')}")
+    print(f"      {program.command('components.pusher', f'--run_dir={run_dir}')}")
+
+
+def _checked_flags():
+    """The steps of each round; a `UserError` for flags that are of no use here."""
+    for flag in FLAGS.get_flags_for_module(train_flags):
+        if flag.present and flag.name not in (*_OF_TRAINING, *_OWN):
+            raise program.UserError(f"--{flag.name}: is casm_tf.train's alone")
+    if not FLAGS.teachers or set(FLAGS.teachers) - set(sharpening.TEACHERS):
+        expected = " and ".join(sharpening.TEACHERS)
+        raise program.UserError(f"--teachers: expected {expected}; found {FLAGS.teachers}")
+    with program.blaming("round_steps"):
+        steps = [int(number) for number in FLAGS.round_steps]
+        if not steps or min(steps) < 1:
+            raise ValueError(f"expected the steps of each round, 1 or more; found {steps}")
+    return steps
+
+
+def _settings(first, steps):
+    """What run.json says of the flags: those of a training, too, as every run has them."""
+    own = {name: FLAGS[name].value for name in _OWN}
+    own["model"] = str(first.place)
+    of_model = {"classifier": first.architecture, "image_size": first.image_size}
+    whole = {"dataset": "image_folder", "targets": "predictions", "steps": steps}
+    return {**from_flags.settings(), **own, **of_model, **whole, "sharpened": True}
+
+
+def _keep_first(classifier, run_dir):
+    with files.replacing(run_dir / run_directory.FIRST_CLASSIFIER) as path:
+        classifier.save_weights(path)
+
+
+def _sharpened(first, dataset, steps, run_dir):
+    """The `Student` after the last round."""
+    pictures = _pictures(dataset)
+    predictions = _predictions(run_dir / "predictions.npz", first, pictures, dataset)
+    keras.utils.set_random_seed(FLAGS.seed)
+    classifier = networks.with_finest_map(first.classifier)
+    decoder = networks.fine_decoder(networks.map_shapes(classifier), first.image_size)
+    starts = _teacher(first, dataset)
+    for number, count in enumerate(steps):
+        labels, chances = _labels(run_dir / f"labels{number}.npz", pictures, starts, number == 0)
+        rate = FLAGS.decoder_rate if number == 0 else FLAGS.decoder_rate / 2
+        student = Student(classifier, decoder, rates.decayed(rate, "cosine", count))
+        batches = _batches(
+            pictures, labels, predictions, chances, dataset, first.image_size, number
+        )
+        schedule = hooks.Schedule(
+            count, checkpoint_every=FLAGS.checkpoint_every, validate_every=FLAGS.validate_every
+        )
+        shown = _masks_shown(student, pictures[:_SHOWN], dataset)
+        loop.train(student, run_dir / f"round{number}", schedule, batches, shown, signals.is_asked)
+        starts = _own_masks(student, dataset)
+    return student
+
+
+def _predictions(path, first, pictures, dataset):
+    """What the first classifier predicts of each picture, float16 [N, K]; kept in a file."""
+    if not path.exists():
+        size = (first.image_size, first.image_size)
+        classify = tf.function(lambda x: first.classifier(x, training=False)["logits"])
+        found = []
+        for start in tqdm(range(0, len(pictures), _AT_ONCE), "predictions", unit="batch"):
+            some = dataset.normalise(pictures[start : start + _AT_ONCE])
+            some = tf.image.resize(some, size, antialias=True)
+            found.append(tf.nn.softmax(classify(some)).numpy().astype(np.float16))
+        _keep(path, predictions=np.concatenate(found))
+    return _kept(path, "predictions")
+
+
+def _pictures(dataset):
+    """Some of the training pictures, uint8 [N, PIXELS, PIXELS, 3], at most --pictures."""
+    there = dataset.builder.info.splits["train"].num_examples
+    every = -(-there // FLAGS.pictures)
+    batches = input_pipeline.evaluation_batches(dataset, "train", 32, "squash", every=every)
+    found = []
+    for batch in tqdm(batches, "pictures", -(-there // every // 32), unit="batch"):
+        _stop_if_asked("the pictures were read")
+        found.append(dataset.denormalise(batch["images"]))
+    pictures = np.concatenate(found)
+    if len(pictures) < _LEAST_PICTURES:
+        raise program.UserError(
+            f"--image_dir: expected {_LEAST_PICTURES} training pictures or more; found "
+            f"{len(pictures)}"
+        )
+    return pictures
+
+
+def _teacher(first, dataset):
+    """Pictures uint8 -> what the first labels start from, [B, CELLS, CELLS]."""
+    maps = networks.on_open_inputs(
+        keras.Model(first.classifier.input, first.classifier.output["maps"][-1])
+    )
+    sizes = _sizes(first.image_size)
+
+    @tf.function
+    def activations(images):
+        return sharpening.activation(maps(images, training=False))
+
+    kinds = {
+        "masks": lambda images: sharpening.seen(first.masks, images, sizes),
+        "activations": activations,
+    }
+
+    def starts(pictures):
+        images = dataset.normalise(pictures)
+        return np.mean([kinds[name](images) for name in FLAGS.teachers], axis=0)
+
+    return starts
+
+
+def _own_masks(student, dataset):
+    """The same from the student's own masks, at the larger size: there they are better."""
+    sizes = _sizes(student.classifier.input_shape[1])[1:]
+    seen = tf.function(lambda images: sharpening.seen(lambda x: student(x)["mask"], images, sizes))
+    return lambda pictures: seen(dataset.normalise(pictures)).numpy()
+
+
+def _sizes(image_size):
+    """What pictures are looked at in: the model's size, and about 10/7 of it, a multiple of 32."""
+    return image_size, round(image_size * 10 / 7 / 32) * 32
+
+
+def _labels(path, pictures, starts_of, is_first):
+    """Labels, uint8 [N, CELLS, CELLS], and each picture's chance; kept in a file."""
+    if not path.exists():
+        starts = []
+        for start in tqdm(range(0, len(pictures), _AT_ONCE), f"masks, {path.stem}", unit="batch"):
+            _stop_if_asked("the labels were made")
+            starts.append(starts_of(pictures[start : start + _AT_ONCE]))
+        starts = np.concatenate(starts).astype(np.float32)
+        with tqdm(total=len(pictures), desc=f"cuts, {path.stem}", unit="picture") as progress:
+            cutouts = sharpening.cuts(pictures, starts, progress.update)
+        chances = sharpening.chances(cutouts, starts)
+        agreeing = np.count_nonzero(chances)
+        print(f"{path.stem}: masks and colours agree in {agreeing} of {len(pictures)} pictures")
+        if agreeing < _LEAST_PICTURES // 2:
+            raise program.UserError(
+                f"--image_dir: in {agreeing} of {len(pictures)} pictures masks and colours agree; "
+                f"expected {_LEAST_PICTURES // 2} or more to learn from"
+            )
+        labels = np.round(255 * sharpening.blended(cutouts, starts, is_first)).astype(np.uint8)
+        _keep(path, labels=labels, chances=chances)
+    return _kept(path, "labels"), _kept(path, "chances")
+
+
+def _keep(path, **arrays):
+    with files.replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _kept(path, name):
+    with program.blaming("run_dir", (OSError, ValueError, KeyError)), np.load(path) as arrays:
+        return arrays[name]
+
+
+def _batches(pictures, labels, predictions, chances, dataset, image_size, number):
+    """The `loop.Batches` of a round; every twentieth picture is for validation alone."""
+    held = np.arange(len(pictures)) % 20 == 0
+    drawn = tf.constant(np.where(held, 0, chances), tf.float32)
+    arrays = [tf.constant(array) for array in (pictures, labels, predictions)]
+    sizes = [round(image_size * share / 32) * 32 for share in _TRAINED_SIZES]
+    crop = FLAGS.smallest_crop
+
+    def prepared(images, labels, predictions):
+        label, prediction = tf.cast(labels, tf.float32) / 255, tf.cast(predictions, tf.float32)
+        images = (images / 255 - dataset.mean) / dataset.std  # of sizes not known in the graph
+        return images, {"label": label, "prediction": prediction}
+
+    def view(step):
+        seed = tf.stack([FLAGS.seed + number, step])
+        size = tf.gather(sizes, step % len(sizes))
+        return prepared(*sharpening.views(*arrays, drawn, FLAGS.batch_size, size, crop, seed))
+
+    def training(skip, part):
+        del part  # one machine trains
+        return tf.data.Dataset.range(skip, np.iinfo(np.int64).max).map(view).prefetch(2)
+
+    def validation(part):
+        del part
+
+        def whole(image, label, prediction):
+            size = (image_size, image_size)
+            label = tf.image.resize(label[..., None], size)
+            return tf.image.resize(image, size, antialias=True), label, prediction
+
+        there = tf.data.Dataset.from_tensor_slices(
+            tuple(array[held] for array in (pictures, labels, predictions))
+        )
+        return there.map(whole).batch(FLAGS.batch_size).map(prepared)
+
+    return loop.Batches(FLAGS.batch_size, training, validation)
+
+
+def _masks_shown(student, pictures, dataset):
+    """() -> the student's masks of some pictures, for TensorBoard."""
+    size = student.classifier.input_shape[1:3]
+    shown = tf.image.resize(pictures, size, antialias=True)
+
+    def masks():
+        found = student(dataset.normalise(shown))["mask"].numpy()[..., 0]
+        return {"masks": figures.mask_grid(shown.numpy().astype(np.uint8), found)}
+
+    return masks
+
+
+def _stop_if_asked(when):
+    if signals.is_asked():
+        raise hooks.StoppedError(f"{FLAGS.run_dir}: stopped while {when}, as asked")
+
+
+if __name__ == "__main__":
+    program.run(main)
