@@ -26,7 +26,6 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list("sets", None, "The folders of what is scored.", required=True)
 flags.DEFINE_string("model", None, "As of casm_tf.extract; by default the package's own.")
 flags.DEFINE_integer("image_size", None, "As of casm_tf.extract.")
-flags.DEFINE_bool("refine", False, "As of casm_tf.extract.")
 
 _BATCH = 16  # pictures a forward pass
 
@@ -64,8 +63,8 @@ def scored(model, some):
     for start in tqdm(range(0, len(some), _BATCH), unit="batch"):
         part = some[start : start + _BATCH]
         for mask, (_, path) in zip(model([path for path, _ in part]), part, strict=True):
-            grey = (mask.refined() if FLAGS.refine else mask).opacity()
-            evaluator.accumulate(np.asarray(grey)[None] / 255, pictures.read_mask(path)[None] > 0)
+            grey = np.asarray(mask.opacity())[None]
+            evaluator.accumulate(grey / 255, pictures.read_mask(path)[None] > 0)
     return evaluator.compute()
 
 

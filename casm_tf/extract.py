@@ -67,7 +67,7 @@ def main(arguments):
     chosen = [(path, output / target) for path, target in chosen]
     with program.blaming("model"):
         place = mask_model.located(FLAGS.model)
-    made_by = picture_files.maker(place, (FLAGS.image_size, bool(FLAGS.refine)))
+    made_by = picture_files.maker(place, (FLAGS.image_size,))
     left = [x for x in chosen if FLAGS.overwrite or not picture_files.is_made(*x, made_by)]
     if len(left) < len(chosen):
         passed = len(chosen) - len(left)
@@ -77,9 +77,7 @@ def main(arguments):
     print(f"made  a mask, an overlay and a cut-out of {written} in {output}", file=sys.stderr)
     if failed:
         print(f"{failed} of {len(left)} pictures could not be read or written", file=sys.stderr)
-    finer = "" if FLAGS.refine else "--refine has the masks follow the edges; "
-    next_ = f"{finer}docs/photographs.md tells how to make a model of your own"
-    print(f"next  {next_}", file=sys.stderr)
+    print("next  docs/photographs.md tells how to make a model of your own", file=sys.stderr)
     return 1 if failed else None
 
 
@@ -196,7 +194,7 @@ def _made(pair, found, made_by):
         "box": found.box,
         "label": found.label,
         "probability": found.probability,
-        **write(found.refined() if FLAGS.refine else found, target, made_by),
+        **write(found, target, made_by),
     }
 
 
@@ -220,7 +218,6 @@ if __name__ == "__main__":
     flags.register_validator(
         "image_size", lambda size: size is None or size % 32 == 0, "expected a multiple of 32"
     )
-    flags.DEFINE_bool("refine", False, "Snap the masks to the pictures' edges; boxes stay.")
     flags.DEFINE_bool("overwrite", False, "Make anew what is there already.")
     flags.declare_key_flag("max_pixels")
     try:

@@ -104,21 +104,6 @@ def test_overlay_is_grey_with_orange_where_the_mask_is():
     assert abs(overlay[20, 30] - (0.3 * grey + 0.7 * np.array([230, 159, 0]))).max() <= 4
 
 
-def test_refined_masks_follow_an_edge_and_leave_the_box():
-    pixels = np.zeros((320, 320, 3), np.uint8)
-    pixels[:, 164:] = (200, 180, 90)
-    small = np.zeros((40, 40), np.float32)
-    small[:, 20:] = 1  # its edge is at 160, four pixels beside the picture's
-    mask = masks.Mask(
-        (320, 320), (160, 0, 320, 320), "cat", 1.0, small, Image.fromarray(pixels).copy
-    )
-    refined = mask.refined()
-    at_the_edge, before = (np.diff(m.mask[40])[163] for m in (refined, mask))
-    assert at_the_edge > 2 * before
-    assert refined.box == mask.box and refined.mask.shape == (320, 320)
-    assert np.asarray(refined.cutout())[..., 3] == pytest.approx(255 * refined.mask, abs=0.6)
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_a_picture_is_seen_as_it_is_looked_at(suffix, orientation, model, tmp_path):
@@ -152,7 +137,7 @@ def test_pictures_of_every_kind(model, tmp_path):
     found = model(given)
     assert [mask.mask.shape for mask in found] == [(40, 60)] * 15 + [(1, 1), (20, 30_000)]
     for mask in found:
-        assert mask.cutout().size == mask.overlay().size == mask.refined().opacity().size
+        assert mask.cutout().size == mask.overlay().size == mask.opacity().size
     assert model(tmp_path / "deep.png").picture().getpixel((0, 0)) == (156, 156, 156)
 
 

@@ -30,20 +30,15 @@ class Mask:
     probability: float
     _small: np.ndarray = dataclasses.field(repr=False)  # the mask as the model gives it
     _open: object = dataclasses.field(repr=False)  # () -> the picture, a Pillow image in RGB
-    _refined: Image.Image | None = dataclasses.field(default=None, repr=False)
 
     @property
     def mask(self):
         """float32 [H, W] in [0, 1], 1 = salient; made anew when asked for, as it may be large."""
-        if self._refined:
-            return np.asarray(self._refined, np.float32) / 255
         large = Image.fromarray(self._small).resize(self.size, Image.Resampling.BILINEAR)
         return np.clip(np.asarray(large), 0, 1)
 
     def opacity(self):
         """The mask as a grey Pillow image of 8 bits, a quarter of `mask`'s memory."""
-        if self._refined:
-            return self._refined
         grey = Image.fromarray(np.round(255 * self._small).astype(np.uint8))
         return grey.resize(self.size, Image.Resampling.BILINEAR)
 
@@ -66,13 +61,6 @@ class Mask:
     def overlay(self):
         """The picture in grey with the mask in orange and the box in blue: a Pillow image."""
         return overlaid(self.picture(), self.opacity(), self.box)
-
-    def refined(self):
-        """The same with a mask that follows the picture's edges; the box stays."""
-        from casm_tf.serving import refinement  # OpenCV is not needed otherwise
-
-        refined = refinement.snapped(self.picture(), self.opacity())
-        return dataclasses.replace(self, _refined=refined)
 
 
 def overlaid(image, opacity, box):
