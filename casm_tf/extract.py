@@ -7,9 +7,11 @@ three files in --output, in folders like those they were found in:
     NAME.overlay.jpg   the picture in grey with the mask in orange and the box in blue
     NAME.cutout.png    the picture, transparent where the mask is black
 
-and prints one line of JSON: file, width, height, box, label, probability, mask, overlay, cutout.
-The box is [x0, y0, x1, y1], half-open, in pixels of the picture as it is looked at: turned as its
-EXIF says; null where nothing is salient. Every picture is seen as a whole, made square.
+and prints one line of JSON: file, width, height, box, boxes, label, probability, mask, overlay,
+cutout. The box is [x0, y0, x1, y1], half-open, in pixels of the picture as it is looked at: turned
+as its EXIF says; null where nothing is salient. The boxes are a list, for pictures of several
+objects: the box, and one of each other piece of at least 1% of the picture, the largest first.
+Every picture is seen as a whole, made square.
 
 The model is the one for photographs that comes with the package, or --model: a run of
 casm_tf.train or its model.keras, a model that components.pusher made, such as serving/casm, or one
@@ -192,6 +194,7 @@ def _made(pair, found, made_by):
         "width": found.size[0],
         "height": found.size[1],
         "box": found.box,
+        "boxes": found.boxes,
         "label": found.label,
         "probability": found.probability,
         **write(found, target, made_by),

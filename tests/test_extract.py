@@ -90,7 +90,9 @@ def test_a_picture_alone_is_success_and_nothing_else_on_standard_output(exported
     trees.write(tmp_path / "photo[1].jpg")
     done = call(tmp_path / "photo[1].jpg", f"--model={exported}", f"--output={tmp_path / 'masks'}")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["mask"] == str(tmp_path / "masks" / "photo[1].mask.png")
+    line = json.loads(done.stdout)
+    assert line["mask"] == str(tmp_path / "masks" / "photo[1].mask.png")
+    assert line["boxes"][0] == line["box"]
 
 
 @pytest.mark.parametrize(
