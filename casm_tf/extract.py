@@ -7,9 +7,11 @@ three files in --output, in folders like those they were found in:
     NAME.overlay.jpg   the picture in grey with the mask in orange and the box in blue
     NAME.cutout.png    the picture, transparent where the mask is black
 
-and prints one line of JSON: file, width, height, box, label, probability, mask, overlay, cutout.
-The box is [x0, y0, x1, y1], half-open, in pixels of the picture as it is looked at: turned as its
-EXIF says; null where nothing is salient. Every picture is seen as a whole, made square.
+and prints one line of JSON: file, width, height, box, boxes, label, probability, mask, overlay,
+cutout. The box is [x0, y0, x1, y1], half-open, in pixels of the picture as it is looked at: turned
+as its EXIF says; null where nothing is salient. The boxes are a list, for pictures of several
+objects: the box, and one of each other piece of at least 1% of the picture, the largest first.
+Every picture is seen as a whole, made square.
 
 The model is the one for photographs that comes with the package, or --model: a run of
 casm_tf.train or its model.keras, a model that components.pusher made, such as serving/casm, or one
@@ -67,7 +69,7 @@ def main(arguments):
     chosen = [(path, output / target) for path, target in chosen]
     with program.blaming("model"):
         place = mask_model.located(FLAGS.model)
-    made_by = picture_files.maker(place, (FLAGS.image_size, bool(FLAGS.refine)))
+    made_by = picture_files.maker(place, (FLAGS.image_size,))
     left = [x for x in chosen if FLAGS.overwrite or not picture_files.is_made(*x, made_by)]
     if len(left) < len(chosen):
         passed = len(chosen) - len(left)
@@ -77,9 +79,7 @@ def main(arguments):
     print(f"made  a mask, an overlay and a cut-out of {written} in {output}", file=sys.stderr)
     if failed:
         print(f"{failed} of {len(left)} pictures could not be read or written", file=sys.stderr)
-    finer = "" if FLAGS.refine else "--refine has the masks follow the edges; "
-    next_ = f"{finer}docs/photographs.md tells how to make a model of your own"
-    print(f"next  {next_}", file=sys.stderr)
+    print("next  docs/photographs.md tells how to make a model of your own", file=sys.stderr)
     return 1 if failed else None
 
 
@@ -194,9 +194,10 @@ def _made(pair, found, made_by):
         "width": found.size[0],
         "height": found.size[1],
         "box": found.box,
+        "boxes": found.boxes,
         "label": found.label,
         "probability": found.probability,
-        **write(found.refined() if FLAGS.refine else found, target, made_by),
+        **write(found, target, made_by),
     }
 
 
@@ -220,7 +221,6 @@ if __name__ == "__main__":
     flags.register_validator(
         "image_size", lambda size: size is None or size % 32 == 0, "expected a multiple of 32"
     )
-    flags.DEFINE_bool("refine", False, "Snap the masks to the pictures' edges; boxes stay.")
     flags.DEFINE_bool("overwrite", False, "Make anew what is there already.")
     flags.declare_key_flag("max_pixels")
     try:

@@ -90,7 +90,9 @@ def test_a_picture_alone_is_success_and_nothing_else_on_standard_output(exported
     trees.write(tmp_path / "photo[1].jpg")
     done = call(tmp_path / "photo[1].jpg", f"--model={exported}", f"--output={tmp_path / 'masks'}")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["mask"] == str(tmp_path / "masks" / "photo[1].mask.png")
+    line = json.loads(done.stdout)
+    assert line["mask"] == str(tmp_path / "masks" / "photo[1].mask.png")
+    assert line["boxes"][0] == line["box"]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_a_call_that_was_broken_off_goes_on(exported, tmp_path):
     ]
     assert "passed over 3 that are made already" in again.stderr
     assert "cut-out of 2 in masks" in again.stderr
-    assert again.stderr.splitlines()[-1].startswith("next  ")
+    assert again.stderr.splitlines()[-1].startswith("next  docs/photographs.md ")
     assert call(*arguments, cwd=tmp_path).stdout == ""
     assert (
         call(*arguments, "--overwrite", cwd=tmp_path).stdout
@@ -168,11 +170,11 @@ def test_masks_of_another_model_or_of_other_flags_are_made_anew(exported, tmp_pa
     trees.write(tmp_path / "in" / "a.png", trees.picture(0))
     arguments = ("in", f"--model={exported}")
     assert call(*arguments, cwd=tmp_path).stdout != ""
-    assert call(*arguments, "--refine", cwd=tmp_path).stdout != ""
-    assert call(*arguments, "--refine", cwd=tmp_path).stdout == ""
+    assert call(*arguments, "--image_size=64", cwd=tmp_path).stdout != ""
+    assert call(*arguments, "--image_size=64", cwd=tmp_path).stdout == ""
     shutil.copytree(exported, tmp_path / "other")
-    assert call("in", "--model=other", "--refine", cwd=tmp_path).stdout != ""
-    missing = call("in", "--model=none", "--refine", cwd=tmp_path)
+    assert call("in", "--model=other", "--image_size=64", cwd=tmp_path).stdout != ""
+    missing = call("in", "--model=none", "--image_size=64", cwd=tmp_path)
     assert missing.returncode == 2
     assert missing.stderr.startswith("extract: --model: ")
 
@@ -203,7 +205,7 @@ def test_pictures_of_every_kind_through_the_program(exported, tmp_path):
     for name, (height, width) in kinds.items():
         trees.write(tmp_path / "in" / f"{name}.png", trees.picture(0, height, width))
     (tmp_path / "in" / "none.png").write_bytes(b"no picture")
-    done = call("in", f"--model={exported}", "--refine", "--image_size=64", cwd=tmp_path)
+    done = call("in", f"--model={exported}", "--image_size=64", cwd=tmp_path)
     assert done.returncode == 1
     assert "in/none.png: no picture" in done.stderr
     sizes = {}

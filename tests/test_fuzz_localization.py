@@ -83,6 +83,13 @@ def test_the_predicted_box_is_round_the_largest_component(mask, method):
     assert localization.predict_box(mask, method) == expected
 
 
+@fuzz(100, mask=single, share=st.sampled_from([0, 0.04, 0.1, 0.25]))
+def test_component_boxes_are_round_the_largest_and_those_of_a_share(mask, share):
+    parts = sorted(components(localization.binarize(mask)), key=len, reverse=True)
+    kept = parts[:1] + [part for part in parts[1:] if len(part) / mask.size >= share]
+    assert localization.component_boxes(mask, share) == [box_round(part) for part in kept]
+
+
 @fuzz(60, mask=single, turn=turns)
 def test_a_turned_mask_has_the_turned_box(mask, turn):
     sizes = sorted(map(len, components(localization.binarize(mask))))

@@ -11,6 +11,7 @@ STRIDE = 32  # of every network's coarsest map: an image is a multiple of it a s
 # Orange and sky blue of Okabe and Ito, told apart with every kind of colour vision.
 MASK_COLOR, BOX_COLOR = "#E69F00", "#56B4E9"
 MASK_OPACITY = 0.7  # of what is salient, over the picture in grey
+_LEAST_SHARE = 0.01  # of the picture, for a box of its own
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,7 +20,8 @@ class Mask:
 
     Attributes:
         size: (width, height) of the picture.
-        box: (x0, y0, x1, y1), half-open, in pixels; None where nothing is salient.
+        box: (x0, y0, x1, y1), half-open, in pixels, round the largest piece that is salient; None
+            where nothing is.
         label: the class that the model's classifier sees.
         probability: that class's, in [0, 1].
     """
@@ -30,20 +32,31 @@ class Mask:
     probability: float
     _small: np.ndarray = dataclasses.field(repr=False)  # the mask as the model gives it
     _open: object = dataclasses.field(repr=False)  # () -> the picture, a Pillow image in RGB
-    _refined: Image.Image | None = dataclasses.field(default=None, repr=False)
 
     @property
     def mask(self):
         """float32 [H, W] in [0, 1], 1 = salient; made anew when asked for, as it may be large."""
-        if self._refined:
-            return np.asarray(self._refined, np.float32) / 255
         large = Image.fromarray(self._small).resize(self.size, Image.Resampling.BILINEAR)
         return np.clip(np.asarray(large), 0, 1)
 
+    @property
+    def boxes(self):
+        """The boxes of several objects, a list, the largest object's first; [] if box is None.
+
+        One, like `box`, round each 4-connected piece of at least 1% of the picture, and round the
+        largest however small it is, which is `box` itself; pieces of one size come in reading
+        order. A server's masks come in 256 steps, so that there the first may differ from `box`.
+
+        Found anew when asked for. Raises ValueError for a mask that is not in [0, 1].
+        """
+        from casm_tf.evaluation import localization  # with OpenCV, which nothing else here needs
+
+        cells = len(self._small)
+        found = localization.component_boxes(np.clip(self._small, 0, 1), _LEAST_SHARE)
+        return [in_pixels(np.divide(box, cells), cells, self.size) for box in found]
+
     def opacity(self):
         """The mask as a grey Pillow image of 8 bits, a quarter of `mask`'s memory."""
-        if self._refined:
-            return self._refined
         grey = Image.fromarray(np.round(255 * self._small).astype(np.uint8))
         return grey.resize(self.size, Image.Resampling.BILINEAR)
 
@@ -66,13 +79,6 @@ class Mask:
     def overlay(self):
         """The picture in grey with the mask in orange and the box in blue: a Pillow image."""
         return overlaid(self.picture(), self.opacity(), self.box)
-
-    def refined(self):
-        """The same with a mask that follows the picture's edges; the box stays."""
-        from casm_tf.serving import refinement  # OpenCV is not needed otherwise
-
-        refined = refinement.snapped(self.picture(), self.opacity())
-        return dataclasses.replace(self, _refined=refined)
 
 
 def overlaid(image, opacity, box):
