@@ -8,6 +8,7 @@ import tensorflow as tf
 from casm_tf.data.datasets import Dataset
 from casm_tf.evaluation.comparison import Comparison, Method
 from casm_tf.evaluation.localization import share_in_boxes
+from casm_tf.serving.mask_model import MaskModel
 
 DATASET = Dataset(None, 8, ("cat", "dog"), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -46,6 +47,20 @@ def test_a_share_in_boxes_counts_what_lies_in_two_once_and_what_is_outside_not_a
     assert share_in_boxes(np.array([[0, 0, 4, 8], [2, 0, 6, 8]]), (8, 8)) == 0.75
     assert share_in_boxes(np.array([[-5, -5, 4, 2], [-9, 3, -1, 5]]), (8, 8)) == 8 / 64
     assert share_in_boxes(np.zeros((0, 4), int), (8, 8)) == 0
+
+
+@pytest.mark.parametrize("size", [224, 64])
+def test_the_shipped_model_gets_the_pixels_that_were_normalised(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    method = Method.pretrained(size, DATASET.mean, DATASET.std)
+    found = method.masks(DATASET.normalise(pixels).numpy(), None)
+    expected = [mask.mask for mask in MaskModel.load(image_size=size)(list(pixels))]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_shipped_model_says_what_sizes_it_takes():
+    with pytest.raises(ValueError, match="a multiple of 32 pixels; found 40"):
+        Method.pretrained(40, DATASET.mean, DATASET.std)
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from casm_tf import evaluation
-from casm_tf.choices import COMPARED
+from casm_tf import evaluation, pretrained
+from casm_tf.choices import COMPARED, PRETRAINED
 from casm_tf.evaluation import baselines, extremes, localization, method_scores, other_classifiers
+from casm_tf.host import files
 
 _SHOWN = ("casm", "cam", "grad_cam")  # whose masks are shown beside each other
 _PICTURES = 7  # of them, as in the paper's Figure 2
@@ -33,6 +34,28 @@ class Method:
         """A mask model's own masks; it needs no class. `model` gives {"mask", "logits"}."""
         masks = _output(model, "mask")
         return cls(lambda images, _: masks(images)[..., 0], 1)
+
+    @classmethod
+    def pretrained(cls, image_size, mean, std):
+        """The masks of the model that comes with the package, for images normalised by mean, std.
+
+        Raises ValueError where it takes no images of that size, OSError where it is not there.
+        """
+        if image_size % 32:
+            raise ValueError(
+                f"{PRETRAINED} takes images of a multiple of 32 pixels; found {image_size}"
+            )
+        with files.literal(pretrained.MODEL) as literal:
+            model = tf.saved_model.load(str(literal))
+        look = model.signatures["serving_default"]
+        if look.structured_input_signature[1]["images"].shape[1] != image_size:
+            look = model.signatures["any_size"]
+
+        def masks(images, _, model=model):  # which has to live as long as its signatures
+            pixels = np.round((images * np.float32(std) + np.float32(mean)) * 255)
+            return look(images=tf.constant(pixels, tf.float32))["mask"].numpy()[..., 0]
+
+        return cls(masks, 1)
 
     @classmethod
     def named(cls, name, classifier):

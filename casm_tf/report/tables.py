@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from casm_tf.choices import PRETRAINED
+
 
 class Measure(NamedTuple):
     """What a key of evaluation.json is called, which way is better ("lower", "higher", "")."""
@@ -97,6 +99,7 @@ MEASURES = {
 # {method: its title, what it is}
 _METHODS = {
     "casm": ("CASM", "the trained model's own masks: one pass, and no class is asked for"),
+    PRETRAINED: (PRETRAINED, "the masks of the model for photographs that comes with the package"),
     "full_image": ("full image", "every pixel counts"),
     "centre_box": ("centre box", "a box in the middle, of half the picture's area"),
     "cam": (
