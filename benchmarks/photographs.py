@@ -72,7 +72,8 @@ def main():
             print(f"F tuned is {best}: LE on {FLAGS.choice} {errors}")
             methods["F_tuned"] = baselines[best]
     if (pretrained.MODEL / "saved_model.pb").exists():
-        methods = {"shipped": shipped(), **methods}
+        shipped = Method.pretrained(size, *networks.normalisation(_CLASSIFIER))
+        methods = {"shipped": shipped, **methods}
     others = ("cam", "grad_cam", "centre_box", "full_image")
     methods |= {name: Method.named(name, before) for name in others}
     classify = tf.function(lambda images: before(images, training=False)["logits"])
@@ -122,19 +123,6 @@ def run_of(thinning, lambda_size=None):
         "thinning": None if thinning == "L100" else thinning,
     }
     return Method.of_model(runs.model_of(run_dir, given))
-
-
-def shipped():
-    """The `Method` of the model that comes with the package; it takes pixels from 0 to 255."""
-    model = tf.saved_model.load(str(pretrained.MODEL))
-    signature = model.signatures["serving_default"]
-    mean, std = networks.normalisation(_CLASSIFIER)
-
-    def masks(images, _, model=model):  # which has to live as long as its signatures
-        pixels = np.round((images * np.float32(std) + np.float32(mean)) * 255)
-        return signature(images=tf.constant(pixels, tf.float32))["mask"].numpy()[..., 0]
-
-    return Method(masks, 1)
 
 
 def scored(dataset, methods, classify=None):

@@ -25,4 +25,5 @@ OBJECTIVES = {
 }
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PROTOCOLS = ("centre_crop", "squash")  # what is seen of a picture that is no square
+PRETRAINED = "pretrained"  # among the runs that are compared: the model of the package
 COMPARED = ("full_image", "centre_box", "cam", "grad_cam", "gradient", "smooth_gradient")

@@ -2,9 +2,9 @@
 
 Writes evaluation.json (CASM and what it is compared with, on the same images by the same
 evaluators: fractions, the same whenever it is run), comparison.json (what is no fraction: costs,
-times, the saliency metric; and what other classifiers say), figure.png (some pictures with the
-masks of CASM, CAM and Grad-CAM) and report.html (all of it on one page, with curves), and prints
-the table, what CASM is ahead in and what it is not.
+times, the saliency metric; what other classifiers say; of fewer than 100 pictures the standard
+errors), figure.png (some pictures with the masks of CASM, CAM and Grad-CAM) and report.html (all of
+it on one page, with curves), and prints the table, what CASM is ahead in and what it is not.
 
 With --blessing it also leaves BLESSED there, or NOT_BLESSED and says why, by --max_le, --min_f1 and
 --min_top1 and by how much worse the model is than the last that was blessed.
@@ -16,7 +16,7 @@ import shlex
 
 from absl import flags
 
-from casm_tf.choices import COMPARED, PROTOCOLS
+from casm_tf.choices import COMPARED, PRETRAINED, PROTOCOLS
 from casm_tf.cli import limits, program
 
 FLAGS = flags.FLAGS
@@ -53,7 +53,8 @@ flags.DEFINE_list(
     "runs",
     [],
     "Other runs whose masks are compared too, such as runs/f (thinning F); a path with a comma in "
-    "double quotes.",
+    "double quotes. pretrained is the model that comes with the package; a run in a folder of that "
+    "name is ./pretrained.",
 )
 flags.DEFINE_list(
     "classifiers",
@@ -101,7 +102,10 @@ from casm_tf.report import figures, page, terminal_table
 from casm_tf.training import devices, run_directory
 from components import blessing, examples
 
-_OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")
+_OF_COMPARISON = (
+    *("forward_passes", "seconds_per_image", "saliency_metric", "classifiers"),
+    *("standard_error", "standard_error_of_difference"),
+)
 
 
 def main():
@@ -122,7 +126,7 @@ def main():
         )
         networks.load_weights(before, run_dir / run_directory.FIRST_CLASSIFIER)
     with program.blaming("runs"):
-        others = _other_models(dataset)
+        others = _other_methods(dataset)
     with program.blaming("classifiers"):
         observers = other_classifiers.load_all(FLAGS.classifiers, dataset)
     with program.blaming("compared"):
@@ -143,9 +147,9 @@ def main():
         with program.blaming(name):
             files.check_writable(FLAGS[name].value or output_dir)
 
-    methods = {name: Method.of_model(other) for name, other in {"casm": model, **others}.items()}
+    methods = {"casm": Method.of_model(model), **others, **compared}
     comparison = Comparison(
-        *(dataset, methods | compared, model, before, observers),
+        *(dataset, methods, model, before, observers),
         *(FLAGS.alpha, FLAGS.perturbation_steps),
     )
     print(devices.described(run["flags"]["precision"], quiet.said))
@@ -226,10 +230,15 @@ def _mask_model(run_dir, dataset):
     return model
 
 
-def _other_models(dataset):
-    """{name: mask model} of --runs."""
-    paths = run_directory.names(FLAGS.runs, {"protocol", "split", "casm", *COMPARED})
-    return {name: _mask_model(path, dataset) for name, path in paths.items()}
+def _other_methods(dataset):
+    """{name: `Method`} of --runs."""
+    paths = run_directory.names(FLAGS.runs, {"protocol", "split", "casm", PRETRAINED, *COMPARED})
+    return {
+        name: Method.pretrained(dataset.image_size, dataset.mean, dataset.std)
+        if path == PRETRAINED
+        else Method.of_model(_mask_model(path, dataset))
+        for name, path in paths.items()
+    }
 
 
 def _part(results, keep):

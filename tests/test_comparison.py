@@ -8,6 +8,7 @@ import tensorflow as tf
 from casm_tf.data.datasets import Dataset
 from casm_tf.evaluation.comparison import Comparison, Method
 from casm_tf.evaluation.localization import share_in_boxes
+from casm_tf.serving.mask_model import MaskModel
 
 DATASET = Dataset(None, 8, ("cat", "dog"), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -48,6 +49,20 @@ def test_a_share_in_boxes_counts_what_lies_in_two_once_and_what_is_outside_not_a
     assert share_in_boxes(np.zeros((0, 4), int), (8, 8)) == 0
 
 
+@pytest.mark.parametrize("size", [224, 64])
+def test_the_shipped_model_gets_the_pixels_that_were_normalised(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    method = Method.pretrained(size, DATASET.mean, DATASET.std)
+    found = method.masks(DATASET.normalise(pixels).numpy(), None)
+    expected = [mask.mask for mask in MaskModel.load(image_size=size)(list(pixels))]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_shipped_model_says_what_sizes_it_takes():
+    with pytest.raises(ValueError, match="a multiple of 32 pixels; found 40"):
+        Method.pretrained(40, DATASET.mean, DATASET.std)
+
+
 @pytest.mark.usefixtures("eagerly")
 def test_how_large_the_true_boxes_are_is_among_the_scores():
     half, quarter, none = [[0, 0, 8, 4]], [[0, 0, 4, 4]], []
@@ -56,6 +71,48 @@ def test_how_large_the_true_boxes_are_is_among_the_scores():
     assert results["casm"]["true_box_area"] == 0.5
     assert "true_box_area" not in results["other"]
     assert "true_box_area" not in compared(batch([0], [none])).compute()["casm"]
+
+
+def of_box(box):
+    """A `Method` whose mask is of ones in a box, the same for every picture."""
+    x0, y0, x1, y1 = box
+    mask = np.zeros((8, 8), np.float32)
+    mask[y0:y1, x0:x1] = 1
+    return Method(lambda images, _: np.stack([mask] * len(images)), 0)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_few_pictures_have_standard_errors_and_differences_are_of_pairs():
+    both, half, whole = model(), [[0, 0, 4, 8]], [[0, 0, 8, 8]]
+    methods = {"casm": of_box(*half), "other": of_box(*whole)}
+    comparison = Comparison(DATASET, methods, both, both, {})
+    comparison.accumulate(batch([1, 0, 1], [half, whole, half]))
+    comparison.accumulate(batch([1], [[]]))
+    casm, other = comparison.compute().values()
+    # Misses are 0, 1, 0 and 1, 0, 1: of each a variance of 1/3, of the differences one of 4/3.
+    assert (casm["LE"], other["LE"]) == (1 / 3, 2 / 3)
+    errors = casm["standard_error"], other["standard_error"], other["standard_error_of_difference"]
+    assert [found["LE"] for found in errors] == pytest.approx([1 / 3, 1 / 3, 2 / 3])
+    # Right are 1, 0, 1, 1, before the alternation too, and with every method.
+    assert [found["top1"] for found in errors] == [1 / 4, 1 / 4, 0]
+    assert casm["standard_error"]["top1_before"] == 1 / 4
+    assert "standard_error_of_difference" not in casm
+    assert errors[0].keys() - errors[2].keys() == {"top1_before"}
+    assert {"F1", "OM", "LE_mean_rule", "saliency_metric", "mask_mean"} < errors[2].keys()
+    assert {"MaxBoxAcc", "MaxBoxAccV2", "mask_std"} < casm.keys() - errors[0].keys()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_neither_one_picture_nor_a_hundred_have_standard_errors():
+    box = [[0, 0, 4, 4]]
+    (casm, *_) = compared(batch([1], [box])).compute().values()
+    assert casm["standard_error"] == {}
+    (casm, *_) = compared(batch([1] * 99, [box] * 99)).compute().values()
+    assert casm["standard_error"]["top1"] == 0
+    (casm, *_) = (
+        compared(batch([1] * 60, [box] * 60), batch([1] * 40, [box] * 40)).compute().values()
+    )
+    assert "standard_error" not in casm
 
 
 @pytest.mark.usefixtures("eagerly")

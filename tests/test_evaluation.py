@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from casm_tf import objectives
-from casm_tf.evaluation import Accuracy, LocalizationEvaluator, MaskStatistics, method_scores
+from casm_tf.evaluation import (
+    Accuracy,
+    LocalizationEvaluator,
+    MaskStatistics,
+    means,
+    method_scores,
+)
 from casm_tf.evaluation.baselines import centre_box, full_image
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -109,6 +115,22 @@ def test_accuracy_by_hand():
     evaluator.accumulate([0, 1], clean=[0, 1], masked_out=[1, 0])
     evaluator.accumulate([2, 3], clean=[2, 0], masked_out=[2, 0])
     assert evaluator.compute() == {"top1": 3 / 4, "top1_masked_out": 1 / 4}
+
+
+def test_a_standard_error_by_hand():
+    # Of 0, 1, 1, 1 the squared deviations are 9/16 + 3 / 16; a third of them is 1/4.
+    assert means.standard_error([0.0, 1.0, 1.0, 1.0]) == 1 / 4
+    assert means.standard_error([0.25, 0.25]) == 0
+
+
+def test_means_keep_what_the_first_images_have():
+    of_images = means.Means()
+    for start in range(0, 120, 40):
+        of_images.add(a=np.arange(start, start + 40))
+        of_images.add(b=True)
+    assert of_images.compute() == {"a": 119 / 2, "b": 1}
+    assert of_images.images == {"a": 120, "b": 3}
+    assert of_images.first == {"a": list(range(100)), "b": [1, 1, 1]}
 
 
 @hypothesis.given(masks=eight_masks, split=splits)

@@ -37,6 +37,12 @@ def test_evaluator_scores_compares_and_draws(finished_run, tiny_data_dir, tmp_pa
             observed = beside[name]["classifiers"]["model"][view]
             assert observed == pytest.approx(values[view], abs=1e-6)
         assert beside[name]["seconds_per_image"] > 0
+        # The pictures are few.
+        means = keys - {"MaxBoxAcc", "MaxBoxAccV2", "PxAP", "maxF", "mask_std"}
+        assert means <= beside[name]["standard_error"].keys()
+    zeros = beside["twin"]["standard_error_of_difference"]
+    assert means <= zeros.keys() and not any(zeros.values())
+    assert "± the standard error, as the pictures are few\n" in done.stdout
     same = {key for key in keys if results["casm"][key] != results["twin"][key]}
     assert not same  # a copy of the run has the same scores
     full = results["full_image"]
@@ -55,13 +61,21 @@ def test_evaluator_scores_compares_and_draws(finished_run, tiny_data_dir, tmp_pa
     assert all(f"<dt>{title}</dt>" in page for title in ("MAE", "maximal F", "S-measure", "IoU"))
 
 
-def test_one_image_in_so_many_is_scored(finished_run, tiny_data_dir, tmp_path):
+def test_one_image_in_so_many_is_scored_beside_the_shipped_model(
+    finished_run, tiny_data_dir, tmp_path
+):
     done = call(
         *("components.evaluator", f"--run_dir={finished_run}", f"--data_dir={tiny_data_dir}"),
-        *(f"--output_dir={tmp_path}", "--every=10", "--compared=full_image"),
+        *(f"--output_dir={tmp_path}", "--every=10", "--compared=full_image", "--runs=pretrained"),
     )
     assert "4 images of the split test, one image in 10\n" in done.stdout, done.stderr
-    assert json.loads((tmp_path / "evaluation.json").read_text())["split"].endswith("in 10")
+    results = json.loads((tmp_path / "evaluation.json").read_text())
+    assert results.pop("split").endswith("in 10") and results.pop("protocol")
+    assert list(results) == ["casm", "pretrained", "full_image"]
+    assert set(results["pretrained"]) == set(results["full_image"])
+    assert results["pretrained"]["top1"] == results["casm"]["top1"]  # of the run's classifier
+    assert 0 < results["pretrained"]["mask_mean"] < 1
+    assert "the model for photographs that comes" in (tmp_path / "report.html").read_text()
 
 
 def test_data_are_called_by_what_is_in_them():
@@ -93,6 +107,8 @@ def test_other_runs_have_names_that_tell_them_apart():
     paths = ["runs/f", "Trainer/model_run/2", "runs/casm", "a/g", "b/g/"]
     names = run_directory.names(paths, taken={"casm"})
     assert names == dict(zip(["f", *paths[1:]], paths, strict=True))
+    both = ["pretrained", "./pretrained"]  # the shipped model, and a folder
+    assert run_directory.names(both, taken={"pretrained"}) == dict(zip(both, both, strict=True))
     assert run_directory.names(["."], taken=()) == {pathlib.Path.cwd().name: "."}
 
 
@@ -101,6 +117,7 @@ def test_other_runs_have_names_that_tell_them_apart():
     [
         ("--compared=cam,gradcam", "--compared: expected some of full_image"),
         ("--runs=nothing", "--runs:"),
+        ("--runs=./pretrained", "--runs: there is no run in ./pretrained"),
         ("--classifiers=small_resnet", "--classifiers: expected ARCHITECTURE:FILE"),
         ("--perturbation_steps=1025", "--perturbation_steps: expected at most one a pixel, 1024"),
         ("--classifiers=small_resnet:none.weights.h5", "--classifiers: there is no file none"),

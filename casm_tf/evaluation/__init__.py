@@ -1,8 +1,9 @@
 """Evaluators: `accumulate(...)` once a batch, then `compute()` -> dict of floats.
 
-They see masks, boxes, predicted classes and probabilities, never a network. They keep sums only:
-memory does not grow with the number of images, and how these are batched does not change the
-result. What a network has to look at in between, crops and perturbed images, functions make.
+They see masks, boxes, predicted classes and probabilities, never a network. They keep sums, and
+of means what the first 100 images have: memory does not grow with the number of images, and how
+these are batched does not change the result. What a network has to look at in between, crops and
+perturbed images, functions make.
 """
 
 from casm_tf.evaluation.accuracy import Accuracy

@@ -1,16 +1,15 @@
 """Top-1 accuracy on the images as they are and on what a mask leaves of them."""
 
-import collections
-
 import numpy as np
+
+from casm_tf.evaluation.means import Means
 
 
 class Accuracy:
     """The share of images whose predicted class is their label, for each view of them."""
 
     def __init__(self):
-        self._right = collections.Counter()
-        self._images = collections.Counter()
+        self.means = Means()
 
     def accumulate(self, labels, **predictions):
         """Take in a batch: labels and, by the view's name, predicted classes, integers [B] all.
@@ -26,15 +25,11 @@ class Accuracy:
                     f"found shape {list(np.shape(classes))}"
                 )
         for view, classes in predictions.items():
-            self._right[view] += int(np.sum(classes == labels))
-            self._images[view] += labels.size
+            name = "top1" if view == "clean" else f"top1_{view}"
+            self.means.add(**{name: np.equal(classes, labels)})
 
     def compute(self):
         """{"top1": of the clean images, "top1_masked_in": ...}; ValueError if there was none."""
-        if not self._images.total():
+        if not self.means.images:
             raise ValueError("Accuracy has seen no prediction")
-        return {
-            "top1" if view == "clean" else f"top1_{view}": self._right[view] / images
-            for view, images in self._images.items()
-            if images
-        }
+        return self.means.compute()

@@ -7,9 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from casm_tf import evaluation
-from casm_tf.choices import COMPARED
-from casm_tf.evaluation import baselines, extremes, localization, method_scores, other_classifiers
+from casm_tf import evaluation, pretrained
+from casm_tf.choices import COMPARED, PRETRAINED
+from casm_tf.evaluation import (
+    baselines,
+    extremes,
+    localization,
+    means,
+    method_scores,
+    other_classifiers,
+)
+from casm_tf.host import files
 
 _SHOWN = ("casm", "cam", "grad_cam")  # whose masks are shown beside each other
 _PICTURES = 7  # of them, as in the paper's Figure 2
@@ -33,6 +41,28 @@ class Method:
         """A mask model's own masks; it needs no class. `model` gives {"mask", "logits"}."""
         masks = _output(model, "mask")
         return cls(lambda images, _: masks(images)[..., 0], 1)
+
+    @classmethod
+    def pretrained(cls, image_size, mean, std):
+        """The masks of the model that comes with the package, for images normalised by mean, std.
+
+        Raises ValueError where it takes no images of that size, OSError where it is not there.
+        """
+        if image_size % 32:
+            raise ValueError(
+                f"{PRETRAINED} takes images of a multiple of 32 pixels; found {image_size}"
+            )
+        with files.literal(pretrained.MODEL) as literal:
+            model = tf.saved_model.load(str(literal))
+        look = model.signatures["serving_default"]
+        if look.structured_input_signature[1]["images"].shape[1] != image_size:
+            look = model.signatures["any_size"]
+
+        def masks(images, _, model=model):  # which has to live as long as its signatures
+            pixels = np.round((images * np.float32(std) + np.float32(mean)) * 255)
+            return look(images=tf.constant(pixels, tf.float32))["mask"].numpy()[..., 0]
+
+        return cls(masks, 1)
 
     @classmethod
     def named(cls, name, classifier):
@@ -118,7 +148,10 @@ class Comparison:
         self.images += len(shown)
 
     def compute(self):
-        """{method: {measure: number}}, and under "classifiers" what each observer says."""
+        """{method: {measure: number}}, and under "classifiers" what each observer says.
+
+        Of fewer than `means.FEW` images there are standard errors, {measure: number}, too.
+        """
         results = {name: scores.compute() for name, scores in self.scores.items()}
         for name, values in results.items():
             values["forward_passes"] = self.methods[name].forward_passes
@@ -132,6 +165,8 @@ class Comparison:
             results["casm"]["top1_before"] = self.before.compute()["top1"]
         if self._true_box_areas:
             results["casm"]["true_box_area"] = float(np.median(self._true_box_areas))
+        if self.images < means.FEW:
+            self._add_errors(results)
         return results
 
     def curves(self):
@@ -147,6 +182,23 @@ class Comparison:
             "precision_recall": {name: scores.px_ap.curve() for name, scores in masked.items()},
             "perturbation": {name: s.perturbation.curves() for name, s in perturbed.items()},
         }
+
+    def _add_errors(self, results):
+        """Standard errors of the means over images, and of how much they differ from CASM's.
+
+        A difference is taken image by image, as all methods see the same ones: what makes an image
+        hard for both does not count. What is no mean, such as PxAP, has none.
+        """
+        values = {name: scores.first() for name, scores in self.scores.items()}
+        values["casm"]["top1_before"] = self.before.means.first["top1"]
+        for name, found in results.items():
+            own = {k: v for k, v in values[name].items() if k in found and len(v) > 1}
+            found["standard_error"] = {key: means.standard_error(v) for key, v in own.items()}
+            if name != "casm":
+                found["standard_error_of_difference"] = {
+                    key: means.standard_error(np.subtract(v, values["casm"][key]))
+                    for key, v in own.items()
+                }
 
     def _captions(self, batch, is_labelled):
         """What each image is, if that is known, and what it is taken for."""

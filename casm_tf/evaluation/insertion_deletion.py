@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from casm_tf.evaluation.checks import checked_masks, checked_probabilities
+from casm_tf.evaluation.means import Means
 
 
 class InsertionDeletion:
@@ -18,7 +19,7 @@ class InsertionDeletion:
     """
 
     def __init__(self):
-        self._images = 0
+        self.means = Means()
         self._sums = None
 
     def accumulate(self, insertion, deletion):
@@ -33,20 +34,23 @@ class InsertionDeletion:
             raise ValueError(f"a curve has at least 2 steps; found {list(insertion.shape)}")
         sums = np.stack([insertion.sum(axis=0), deletion.sum(axis=0)])
         self._sums = sums if self._sums is None else self._sums + sums
-        self._images += len(insertion)
+        self.means.add(insertion=_areas(insertion), deletion=_areas(deletion))
 
     def curves(self):
         """{"insertion": float [n + 1], "deletion": ...}, means over images."""
-        if not self._images:
+        images = self.means.images["insertion"]
+        if not images:
             raise ValueError("InsertionDeletion has seen no image")
-        return dict(zip(("insertion", "deletion"), self._sums / self._images, strict=True))
+        return dict(zip(("insertion", "deletion"), self._sums / images, strict=True))
 
     def compute(self):
         """{"insertion", "deletion"}, areas in [0, 1]; ValueError if there was no image."""
-        return {
-            name: float(np.trapezoid(curve) / (len(curve) - 1))
-            for name, curve in self.curves().items()
-        }
+        return {name: float(_areas(curve)) for name, curve in self.curves().items()}
+
+
+def _areas(curves):
+    """Under curves [..., n + 1], by the trapezoid rule, with n steps as 1."""
+    return np.trapezoid(curves) / (np.shape(curves)[-1] - 1)
 
 
 def deletion_images(images, masks, steps):

@@ -4,6 +4,7 @@ import numpy as np
 
 from casm_tf.evaluation.checks import checked_boxes, checked_masks
 from casm_tf.evaluation.localization import box_of_mean, f1_of_mean, iou, mean_of
+from casm_tf.evaluation.means import Means
 
 
 class LocalizationEvaluator:
@@ -22,11 +23,7 @@ class LocalizationEvaluator:
     def __init__(self, method="volume", alpha=1.0):
         self.method = method
         self.alpha = alpha
-        self._images = 0
-        self._f1 = 0.0
-        self._misses = 0
-        self._classified_images = 0
-        self._misses_or_wrong = 0
+        self.means = Means()
 
     def accumulate(self, masks, boxes, correct=None):
         """Take in a batch.
@@ -46,22 +43,16 @@ class LocalizationEvaluator:
             mean = mean_of(mask)
             predicted = box_of_mean(mask, mean, self.method, self.alpha)
             hit = predicted is not None and any(iou(predicted, box) > 0.5 for box in image_boxes)
-            self._f1 += max(f1_of_mean(mask, mean, box) for box in image_boxes)
-            self._misses += not hit
-            self._images += 1
+            f1 = max(f1_of_mean(mask, mean, box) for box in image_boxes)
+            self.means.add(LE=not hit, F1=f1)
             if correct is not None:
-                self._misses_or_wrong += not (hit and correct[index])
-                self._classified_images += 1
+                self.means.add(OM=not (hit and correct[index]))
 
     def compute(self):
         """{"LE", "F1"}, and "OM" if `correct` was given; ValueError if there was no image."""
-        if not self._images:
+        images, classified = self.means.images["LE"], self.means.images["OM"]
+        if not images:
             raise ValueError("LocalizationEvaluator has seen no image")
-        if self._classified_images not in (0, self._images):
-            raise ValueError(
-                f"correct was given for {self._classified_images} of {self._images} images"
-            )
-        results = {"LE": self._misses / self._images, "F1": self._f1 / self._images}
-        if self._classified_images:
-            results["OM"] = self._misses_or_wrong / self._images
-        return results
+        if classified not in (0, images):
+            raise ValueError(f"correct was given for {classified} of {images} images")
+        return self.means.compute()

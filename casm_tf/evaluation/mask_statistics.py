@@ -3,6 +3,7 @@
 import numpy as np
 
 from casm_tf.evaluation.checks import checked_masks
+from casm_tf.evaluation.means import Means
 
 
 class MaskStatistics:
@@ -20,8 +21,7 @@ class MaskStatistics:
         self._images = 0
         self._mean = 0.0
         self._squared_deviations = 0.0
-        self._entropy = 0.0
-        self._total_variation = 0.0
+        self.means = Means()
 
     def accumulate(self, masks):
         """Take in a batch of masks, float [B, H, W] in [0, 1]; ValueError for anything else."""
@@ -32,19 +32,19 @@ class MaskStatistics:
             deviation = mean - self._mean
             self._mean += deviation / self._images
             self._squared_deviations += deviation * (mean - self._mean)
-            self._entropy += entropy
-            self._total_variation += variation
+            self.means.add(mask_mean=mean, mask_entropy=entropy, mask_tv=variation)
 
     def compute(self):
         """{"mask_mean", "mask_std", "mask_entropy", "mask_tv"}; ValueError if there was no mask."""
         if not self._images:
             raise ValueError("MaskStatistics has seen no mask")
         variance = self._squared_deviations / max(1, self._images - 1)
+        means = self.means.compute()
         return {
             "mask_mean": self._mean,
             "mask_std": variance**0.5,
-            "mask_entropy": self._entropy / self._images,
-            "mask_tv": self._total_variation / self._images,
+            "mask_entropy": means["mask_entropy"],
+            "mask_tv": means["mask_tv"],
         }
 
 

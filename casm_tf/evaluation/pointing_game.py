@@ -3,6 +3,7 @@
 import numpy as np
 
 from casm_tf.evaluation.checks import checked_boxes, checked_masks
+from casm_tf.evaluation.means import Means
 
 
 class PointingGame:
@@ -20,8 +21,7 @@ class PointingGame:
         if not tolerance >= 0:
             raise ValueError(f"tolerance is at least 0 pixels; found {tolerance}")
         self.tolerance = tolerance
-        self._images = 0
-        self._hits = 0.0
+        self.means = Means()
 
     def accumulate(self, masks, boxes):
         """Take in a batch.
@@ -37,11 +37,10 @@ class PointingGame:
             right = np.maximum(0, np.maximum(x0 - x, x - (x1 - 1)))
             down = np.maximum(0, np.maximum(y0 - y, y - (y1 - 1)))
             hits = right**2 + down**2 <= self.tolerance**2
-            self._hits += hits.any(axis=0).mean()
-            self._images += 1
+            self.means.add(pointing_game=hits.any(axis=0).mean())
 
     def compute(self):
         """{"pointing_game"}, in [0, 1]; ValueError if there was no mask."""
-        if not self._images:
+        if not self.means.images:
             raise ValueError("PointingGame has seen no mask")
-        return {"pointing_game": float(self._hits / self._images)}
+        return self.means.compute()

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from casm_tf.evaluation.checks import checked_probabilities
+from casm_tf.evaluation.means import Means
 
 SMALLEST_AREA = 0.05
 
@@ -18,22 +19,20 @@ class SaliencyMetric:
     """
 
     def __init__(self):
-        self._images = 0
-        self._sum = 0.0
+        self.means = Means()
 
     def accumulate(self, areas, probabilities):
         """Take in a batch: a and p, float [B] in [0, 1]; ValueError for anything else."""
         areas = checked_probabilities(areas, (None,), "areas")
         probabilities = checked_probabilities(probabilities, areas.shape, "probabilities")
         seen = np.maximum(probabilities, np.finfo(np.float32).tiny)
-        self._sum += float(np.sum(np.log(np.maximum(areas, SMALLEST_AREA)) - np.log(seen)))
-        self._images += len(areas)
+        self.means.add(saliency_metric=np.log(np.maximum(areas, SMALLEST_AREA)) - np.log(seen))
 
     def compute(self):
         """{"saliency_metric"}, of any sign; ValueError if there was no image."""
-        if not self._images:
+        if not self.means.images:
             raise ValueError("SaliencyMetric has seen no image")
-        return {"saliency_metric": self._sum / self._images}
+        return self.means.compute()
 
 
 def crop_to_boxes(images, boxes):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from casm_tf.evaluation.checks import checked_masks, checked_truths
+from casm_tf.evaluation.means import Means
 
 _EPSILON = np.spacing(1.0)
 
@@ -24,13 +25,12 @@ class SalientObject:
         IoU:            intersection over union, 0 where neither mask has a pixel;
         pixel_accuracy: share of pixels that are right.
 
-    Sums are kept, and F's curve. Masks that were written to files of 8 bits first, as is usual in
+    F's curve is kept as a sum. Masks that were written to files of 8 bits first, as is usual in
     the field, may have another maxF, by 0.003 on ECSSD.
     """
 
     def __init__(self):
-        self._images = 0
-        self._sums = dict.fromkeys(("MAE", "S", "E", "IoU", "pixel_accuracy"), 0.0)
+        self.means = Means()
         self._f_curve = np.zeros(256)
 
     def accumulate(self, masks, true_masks):
@@ -45,17 +45,14 @@ class SalientObject:
             union = np.count_nonzero(salient | truth)
             stretched = _stretched(mask)
             hits, alarms = _counts(stretched, truth)
-            found = {
-                "MAE": np.abs(stretched - truth).mean(),
-                "S": _structure(stretched, truth),
-                "E": _alignment(hits, alarms, truth).mean(),
-                "IoU": np.count_nonzero(salient & truth) / max(1, union),
-                "pixel_accuracy": np.mean(salient == truth),
-            }
-            self._images += 1
             self._f_curve += _f(hits, alarms, truth)
-            for key, value in found.items():
-                self._sums[key] += float(value)
+            self.means.add(
+                MAE=np.abs(stretched - truth).mean(),
+                S=_structure(stretched, truth),
+                E=_alignment(hits, alarms, truth).mean(),
+                IoU=np.count_nonzero(salient & truth) / max(1, union),
+                pixel_accuracy=np.mean(salient == truth),
+            )
 
     def compute(self):
         """The six by their names, in [0, 1]; ValueError if there was no mask.
@@ -63,12 +60,12 @@ class SalientObject:
         E's sums are divided by one pixel less than there are, as in its authors' code: a mean above
         1, which images of fewer than 342 pixels may have, counts as 1.
         """
-        if not self._images:
+        if not self.means.images:
             raise ValueError("SalientObject has seen no mask")
-        means = {key: value / self._images for key, value in self._sums.items()}
+        means = self.means.compute()
         return {
             "MAE": means["MAE"],
-            "maxF": float(self._f_curve.max()) / self._images,
+            "maxF": float(self._f_curve.max()) / self.means.images["MAE"],
             "S": means["S"],
             "E": min(1.0, means["E"]),
             "IoU": means["IoU"],
