@@ -1,7 +1,7 @@
 """Classifiers and decoders in PyTorch: what casm_tf's networks are held to.
 
 torchvision's ResNets, EfficientNet-Lite0 and the original's decoder. Names and structure are
-theirs, so that their state dicts are those of the published files.
+theirs, so that their state dicts are those of the published files. And the student's decoder.
 """
 
 import torch
@@ -182,6 +182,50 @@ class Decoder(nn.Module):
             levels.append(x)
         mask = torch.sigmoid(self.final(torch.cat(levels, 1)))
         return nn.functional.interpolate(mask, scale_factor=4, mode=self.interpolation)
+
+
+class FineDecoder(nn.Module):
+    """casm_tf's `fine_decoder`, with its names: five maps -> mask [B, 1, 2 H, 2 W] in [0, 1].
+
+    The maps are of `channels`, finest first, each of half the side of the one before it.
+    """
+
+    WIDTHS = 16, 48, 64, 80, 96
+
+    def __init__(self, channels):
+        super().__init__()
+        self.levels = range(len(channels) - 1, -1, -1)
+        for level in self.levels:
+            width = self.WIDTHS[level]
+            self._add_normalized(f"side{level}", nn.Conv2d(channels[level], width, 1, bias=False))
+            if level == self.levels[0]:
+                self.mean_side = nn.Conv2d(channels[level], width, 1)
+            else:
+                down = nn.Conv2d(self.WIDTHS[level + 1], width, 1, bias=False)
+                self.add_module(f"down{level}", down)
+            convolution = nn.Conv2d(width, width, 3, padding=1, bias=False)
+            self._add_normalized(f"conv{level}", convolution)
+        self.final = nn.Conv2d(self.WIDTHS[0], 1, 3, padding=1)
+
+    def forward(self, maps):
+        x = self.mean_side(maps[-1].mean((2, 3), keepdim=True))
+        for level in self.levels:
+            if level < self.levels[0]:
+                x = _doubled(getattr(self, f"down{level}")(x))
+            x = torch.relu_(x + self._normalized(f"side{level}", maps[level]))
+            x = torch.relu_(self._normalized(f"conv{level}", x))
+        return torch.sigmoid(_doubled(self.final(x)))
+
+    def _add_normalized(self, name, convolution):
+        self.add_module(name, convolution)
+        self.add_module(f"{name}_bn", nn.BatchNorm2d(convolution.out_channels))
+
+    def _normalized(self, name, x):
+        return getattr(self, f"{name}_bn")(getattr(self, name)(x))
+
+
+def _doubled(x):
+    return nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class Pair:
