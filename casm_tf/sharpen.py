@@ -59,13 +59,12 @@ from casm_tf.cli import from_flags, signals, trainings
 from casm_tf.data import input_pipeline
 from casm_tf.host import files
 from casm_tf.report import figures
-from casm_tf.second_stage import first_stage, sharpening
+from casm_tf.second_stage import first_stage, rounds, sharpening
 from casm_tf.second_stage.student import Student
 from casm_tf.training import hooks, loop, rates, run_directory
 
-_LEAST_PICTURES = 50  # that are learned from
+_LEAST_PICTURES = 30  # that are learned from
 _SHOWN = 16  # in TensorBoard
-_TRAINED_SIZES = (5 / 7, 1, 9 / 7)  # of the model's own, in turns: 160, 224 and 288 pixels
 _AT_ONCE = 16  # pictures a forward pass of a teacher
 _CHANGEABLE = from_flags.CHANGEABLE | {"model", "classifier_weights"}
 
@@ -134,13 +133,17 @@ def _sharpened(first, dataset, steps, run_dir):
     keras.utils.set_random_seed(FLAGS.seed)
     classifier = networks.with_finest_map(first.classifier)
     decoder = networks.fine_decoder(networks.map_shapes(classifier), first.image_size)
+    for variable in decoder.variables if first.decoder else ():
+        variable.assign(first.decoder[variable.path])
     starts = _teacher(first, dataset)
     for number, count in enumerate(steps):
         labels, chances = _labels(run_dir / f"labels{number}.npz", pictures, starts, number == 0)
         rate = FLAGS.decoder_rate if number == 0 else FLAGS.decoder_rate / 2
         student = Student(classifier, decoder, rates.decayed(rate, "cosine", count))
-        batches = _batches(
-            pictures, labels, predictions, chances, dataset, first.image_size, number
+        learned = rounds.Learned(pictures, labels, predictions, chances)
+        batches = rounds.batches(
+            *(learned, dataset, first.image_size, FLAGS.batch_size),
+            *(FLAGS.smallest_crop, FLAGS.seed + number),
         )
         schedule = hooks.Schedule(
             count, checkpoint_every=FLAGS.checkpoint_every, validate_every=FLAGS.validate_every
@@ -249,44 +252,6 @@ def _keep(path, **arrays):
 def _kept(path, name):
     with program.blaming("run_dir", (OSError, ValueError, KeyError)), np.load(path) as arrays:
         return arrays[name]
-
-
-def _batches(pictures, labels, predictions, chances, dataset, image_size, number):
-    """The `loop.Batches` of a round; every twentieth picture is for validation alone."""
-    held = np.arange(len(pictures)) % 20 == 0
-    drawn = tf.constant(np.where(held, 0, chances), tf.float32)
-    arrays = [tf.constant(array) for array in (pictures, labels, predictions)]
-    sizes = [round(image_size * share / 32) * 32 for share in _TRAINED_SIZES]
-    crop = FLAGS.smallest_crop
-
-    def prepared(images, labels, predictions):
-        label, prediction = tf.cast(labels, tf.float32) / 255, tf.cast(predictions, tf.float32)
-        images = (images / 255 - dataset.mean) / dataset.std  # of sizes not known in the graph
-        return images, {"label": label, "prediction": prediction}
-
-    def view(step):
-        seed = tf.stack([FLAGS.seed + number, step])
-        size = tf.gather(sizes, step % len(sizes))
-        return prepared(*sharpening.views(*arrays, drawn, FLAGS.batch_size, size, crop, seed))
-
-    def training(skip, part):
-        del part  # one machine trains
-        return tf.data.Dataset.range(skip, np.iinfo(np.int64).max).map(view).prefetch(2)
-
-    def validation(part):
-        del part
-
-        def whole(image, label, prediction):
-            size = (image_size, image_size)
-            label = tf.image.resize(label[..., None], size)
-            return tf.image.resize(image, size, antialias=True), label, prediction
-
-        there = tf.data.Dataset.from_tensor_slices(
-            tuple(array[held] for array in (pictures, labels, predictions))
-        )
-        return there.map(whole).batch(FLAGS.batch_size).map(prepared)
-
-    return loop.Batches(FLAGS.batch_size, training, validation)
 
 
 def _masks_shown(student, pictures, dataset):

@@ -146,8 +146,8 @@ def test_bad_flags_get_one_line(made, others, expected, tmp_path):
 @pytest.mark.parametrize(
     ("count", "is_grey", "expected"),
     [
-        (20, False, "--image_dir: expected 50 training pictures or more; found"),
-        (80, True, "pictures masks and colours agree; expected 25 or more"),
+        (20, False, "--image_dir: expected 30 training pictures or more; found"),
+        (80, True, "pictures masks and colours agree; expected 15 or more"),
     ],
 )
 def test_pictures_that_nothing_can_be_learned_from(made, count, is_grey, expected, tmp_path):

@@ -9,13 +9,14 @@ from casm_tf import networks
 from casm_tf.second_stage.student import Student
 
 SIZE = 64
+RATE = keras.optimizers.schedules.CosineDecay(0.01, 100)
 random = np.random.default_rng(0)
 
 
-def make(rate=0.01):
+def make():
     keras.utils.set_random_seed(1)
     classifier = networks.with_finest_map(networks.classifier("efficientnet_lite0", SIZE, 5))
-    return Student(classifier, networks.fine_decoder(networks.map_shapes(classifier), SIZE), rate)
+    return Student(classifier, networks.fine_decoder(networks.map_shapes(classifier), SIZE), RATE)
 
 
 def batch(size=SIZE):

@@ -269,8 +269,7 @@ flags.DEFINE_boolean(
 flags.DEFINE_boolean(
     "frozen_normalizations",
     False,
-    "Whether the classifier's BatchNorm stays as it was before the alternation, rather than taking "
-    "each batch's statistics: for pictures of few kinds.",
+    "Whether the classifier's BatchNorm stays as it was at first: for pictures of few kinds.",
 )
 flags.DEFINE_enum(
     "precision", "float32", ["float32", "mixed_bfloat16"], "What the networks compute in."
@@ -281,8 +280,7 @@ flags.DEFINE_boolean(
 flags.DEFINE_boolean(
     "xla",
     False,
-    "Compile the training's steps with XLA: for accelerators. On CPUs it is slower, and takes one "
-    "device and float32 only.",
+    "Compile the steps with XLA: for accelerators. On CPUs slower, one device and float32 only.",
 )
 flags.DEFINE_enum(
     "snapshot_precision", "float32", ["float32", "bfloat16"], "What the snapshots are held in."

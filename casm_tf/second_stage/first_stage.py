@@ -24,6 +24,7 @@ class FirstStage:
         place: the run's or the exported model's directory.
         masks: normalised images float32 [B, S, S, 3] -> masks [B, S, S, 1], S a multiple of 32.
         classifier: of `networks.classifier`, at rest; its maps are what the student reads.
+        decoder: {path of a weight: array} of a decoder that is fine already; else empty.
         architecture: the classifier's.
         image_size: pixels a side that the model was made for.
     """
@@ -31,6 +32,7 @@ class FirstStage:
     place: pathlib.Path
     masks: Callable
     classifier: object
+    decoder: dict
     architecture: str
     image_size: int
 
@@ -64,7 +66,8 @@ def _of_run(place):
     classifier = networks.classifier(architecture, size, len(run["labels"]))
     networks.load_weights(classifier, place / run_directory.FIRST_CLASSIFIER)
     masks = tf.function(lambda images: scalable(images, training=False)["mask"])
-    return FirstStage(place, masks, classifier, architecture, size)
+    weights = {variable.path: variable.numpy() for variable in model.variables}
+    return FirstStage(place, masks, classifier, _of_decoder(weights), architecture, size)
 
 
 def _of_exported(place):
@@ -79,7 +82,15 @@ def _of_exported(place):
     def masks(images, model=model):  # which has to live as long as its signatures
         return model.signatures["any_size"](images=255 * (images * std + mean))["mask"]
 
-    return FirstStage(place, masks, classifier, _EXPORTED, size)
+    decoder = _of_decoder(servable.read_weights(place))
+    return FirstStage(place, masks, classifier, decoder, _EXPORTED, size)
+
+
+def _of_decoder(weights):
+    """Those of a model's weights {path: array} that are a fine decoder's; none without one."""
+    classifier = networks.with_finest_map(networks.classifier(_EXPORTED, 32, 1))
+    names = {v.path for v in networks.fine_decoder(networks.map_shapes(classifier), 32).variables}
+    return {path: weights[path] for path in names} if names <= set(weights) else {}
 
 
 def _check_labels(place, labels):

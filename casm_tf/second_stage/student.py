@@ -20,7 +20,7 @@ class Student(Stepwise):
     Args:
         classifier: images -> {"logits", "maps"}, of `networks.classifier`; it is moved.
         decoder: maps -> mask, of `networks.fine_decoder`.
-        rate: the decoder's, a number or a schedule of Keras's; the encoder's is a tenth of it.
+        rate: the decoder's, a schedule of Keras's; the encoder's is a tenth of it.
     """
 
     def __init__(self, classifier, decoder, rate):

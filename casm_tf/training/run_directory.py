@@ -154,6 +154,12 @@ def data_name(settings):
 def trained_by(run):
     """How a run (of `read`) was trained, in a line; what its flags left open is as it was taken."""
     settings = run["flags"]
+    if settings.get("sharpened"):
+        rounds, teachers = (", ".join(settings[name]) for name in ("round_steps", "teachers"))
+        return (
+            f"sharpened from {pathlib.Path(settings['model']).name}, {teachers}; classifier "
+            f"{settings['classifier']}, seed {settings['seed']}, steps {rounds}"
+        )
     words = [f"{name} {settings[name]}" for name in ("thinning", "score", "classifier", "seed")]
     size = settings["lambda_size"]
     if size is None:
