@@ -2,9 +2,9 @@
 
 Writes evaluation.json (CASM and what it is compared with, on the same images by the same
 evaluators: fractions, the same whenever it is run), comparison.json (what is no fraction: costs,
-times, the saliency metric; and what other classifiers say), figure.png (some pictures with the
-masks of CASM, CAM and Grad-CAM) and report.html (all of it on one page, with curves), and prints
-the table, what CASM is ahead in and what it is not.
+times, the saliency metric; what other classifiers say; of fewer than 100 pictures the standard
+errors), figure.png (some pictures with the masks of CASM, CAM and Grad-CAM) and report.html (all of
+it on one page, with curves), and prints the table, what CASM is ahead in and what it is not.
 
 With --blessing it also leaves BLESSED there, or NOT_BLESSED and says why, by --max_le, --min_f1 and
 --min_top1 and by how much worse the model is than the last that was blessed.
@@ -102,7 +102,10 @@ from casm_tf.report import figures, page, terminal_table
 from casm_tf.training import devices, run_directory
 from components import blessing, examples
 
-_OF_COMPARISON = ("forward_passes", "seconds_per_image", "saliency_metric", "classifiers")
+_OF_COMPARISON = (
+    *("forward_passes", "seconds_per_image", "saliency_metric", "classifiers"),
+    *("standard_error", "standard_error_of_difference"),
+)
 
 
 def main():

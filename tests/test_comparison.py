@@ -73,6 +73,48 @@ def test_how_large_the_true_boxes_are_is_among_the_scores():
     assert "true_box_area" not in compared(batch([0], [none])).compute()["casm"]
 
 
+def of_box(box):
+    """A `Method` whose mask is of ones in a box, the same for every picture."""
+    x0, y0, x1, y1 = box
+    mask = np.zeros((8, 8), np.float32)
+    mask[y0:y1, x0:x1] = 1
+    return Method(lambda images, _: np.stack([mask] * len(images)), 0)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_few_pictures_have_standard_errors_and_differences_are_of_pairs():
+    both, half, whole = model(), [[0, 0, 4, 8]], [[0, 0, 8, 8]]
+    methods = {"casm": of_box(*half), "other": of_box(*whole)}
+    comparison = Comparison(DATASET, methods, both, both, {})
+    comparison.accumulate(batch([1, 0, 1], [half, whole, half]))
+    comparison.accumulate(batch([1], [[]]))
+    casm, other = comparison.compute().values()
+    # Misses are 0, 1, 0 and 1, 0, 1: of each a variance of 1/3, of the differences one of 4/3.
+    assert (casm["LE"], other["LE"]) == (1 / 3, 2 / 3)
+    errors = casm["standard_error"], other["standard_error"], other["standard_error_of_difference"]
+    assert [found["LE"] for found in errors] == pytest.approx([1 / 3, 1 / 3, 2 / 3])
+    # Right are 1, 0, 1, 1, before the alternation too, and with every method.
+    assert [found["top1"] for found in errors] == [1 / 4, 1 / 4, 0]
+    assert casm["standard_error"]["top1_before"] == 1 / 4
+    assert "standard_error_of_difference" not in casm
+    assert errors[0].keys() - errors[2].keys() == {"top1_before"}
+    assert {"F1", "OM", "LE_mean_rule", "saliency_metric", "mask_mean"} < errors[2].keys()
+    assert {"MaxBoxAcc", "MaxBoxAccV2", "mask_std"} < casm.keys() - errors[0].keys()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_neither_one_picture_nor_a_hundred_have_standard_errors():
+    box = [[0, 0, 4, 4]]
+    (casm, *_) = compared(batch([1], [box])).compute().values()
+    assert casm["standard_error"] == {}
+    (casm, *_) = compared(batch([1] * 99, [box] * 99)).compute().values()
+    assert casm["standard_error"]["top1"] == 0
+    (casm, *_) = (
+        compared(batch([1] * 60, [box] * 60), batch([1] * 40, [box] * 40)).compute().values()
+    )
+    assert "standard_error" not in casm
+
+
 @pytest.mark.usefixtures("eagerly")
 def test_pictures_are_shown_by_their_classes_with_the_maps_that_are_compared():
     box = [[0, 0, 4, 4]]

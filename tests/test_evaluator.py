@@ -37,6 +37,12 @@ def test_evaluator_scores_compares_and_draws(finished_run, tiny_data_dir, tmp_pa
             observed = beside[name]["classifiers"]["model"][view]
             assert observed == pytest.approx(values[view], abs=1e-6)
         assert beside[name]["seconds_per_image"] > 0
+        # The pictures are few.
+        means = keys - {"MaxBoxAcc", "MaxBoxAccV2", "PxAP", "maxF", "mask_std"}
+        assert means <= beside[name]["standard_error"].keys()
+    zeros = beside["twin"]["standard_error_of_difference"]
+    assert means <= zeros.keys() and not any(zeros.values())
+    assert "± the standard error, as the pictures are few\n" in done.stdout
     same = {key for key in keys if results["casm"][key] != results["twin"][key]}
     assert not same  # a copy of the run has the same scores
     full = results["full_image"]

@@ -65,6 +65,58 @@ def test_the_terminal_marks_the_best_of_a_column_that_has_a_direction():
     assert ends[0] == ends[1][1:]  # the columns are right of a long name, one below the other
 
 
+def of_few(errors):
+    """`RESULTS`, with the errors of LE's difference from CASM's, {method: number}."""
+    own = {"standard_error": {"LE": 0.0512, "top1": 0.04}}
+    results = {"casm": {**RESULTS["casm"], **own}}
+    for name, error in errors.items():
+        results[name] = {**RESULTS[name], **own, "standard_error_of_difference": {"LE": error}}
+    return results
+
+
+@pytest.mark.parametrize(
+    ("errors", "standing"),
+    [
+        ({"centre_box": 0.19, "a_run_of_a_long_name": 0.09}, ("ahead", "a_run_of_a_long_name")),
+        ({"centre_box": 0.19, "a_run_of_a_long_name": 0.11}, ("level", "a_run_of_a_long_name")),
+        # The best other is clearly worse; the next is not.
+        ({"centre_box": 0.21, "a_run_of_a_long_name": 0.09}, ("level", "centre_box")),
+    ],
+)
+def test_what_is_within_the_standard_error_is_level(errors, standing):
+    found = tables.standings(of_few(errors))
+    # The others have no error.
+    assert [(one, keys) for one, keys in found.items() if keys] == [
+        (standing[0], {"LE": standing[1]})
+    ]
+
+
+def test_behind_is_what_some_other_is_clearly_ahead_in():
+    own = {"standard_error": {"LE": 0.01}}
+    others = {"a": (0.05, 0.06), "b": (0.06, 0.03), "c": (0.2, 0.01)}
+    results = {"casm": {"LE": 0.1, **own}} | {
+        name: {"LE": value, **own, "standard_error_of_difference": {"LE": error}}
+        for name, (value, error) in others.items()
+    }
+    assert tables.standings(results)["behind"] == {"LE": "b"}
+
+
+def test_standard_errors_are_below_and_behind_their_figures():
+    results = of_few({"centre_box": 0.3})
+    lines = terminal_table.text(results).splitlines()
+    _, head, casm, below, centre, *_ = lines
+    assert casm.split()[:2] == ["casm", "0.100*"] and centre.split()[0] == "centre_box"
+    assert below.split() == ["±0.051"] and len(below) == head.index("LE") + len("LE")
+    assert "± the standard error, as the pictures are few" in lines
+    assert "top-1 0.900 ±0.040, before the alternation 0.800" in lines
+    assert lines[-2].startswith("Level is what differs by no more than its standard error;")
+    cells = re.findall(r"<td.*?</td>", tables.tables(results))
+    unseen = '<span class="unseen"> best</span>'
+    assert cells[0] == f'<td class="best">0.100{unseen} <span class="quiet">±0.051</span></td>'
+    assert "±" not in terminal_table.text(RESULTS)
+    assert "standard_error" not in tables.tables(results)
+
+
 def test_the_measures_of_salient_objects_have_a_direction():
     better = {key: measure.better for key, measure in tables.MEASURES["Salient object"].items()}
     assert better.pop("MAE") == "lower"

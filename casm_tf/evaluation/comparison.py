@@ -9,7 +9,14 @@ import tensorflow as tf
 
 from casm_tf import evaluation, pretrained
 from casm_tf.choices import COMPARED, PRETRAINED
-from casm_tf.evaluation import baselines, extremes, localization, method_scores, other_classifiers
+from casm_tf.evaluation import (
+    baselines,
+    extremes,
+    localization,
+    means,
+    method_scores,
+    other_classifiers,
+)
 from casm_tf.host import files
 
 _SHOWN = ("casm", "cam", "grad_cam")  # whose masks are shown beside each other
@@ -141,7 +148,10 @@ class Comparison:
         self.images += len(shown)
 
     def compute(self):
-        """{method: {measure: number}}, and under "classifiers" what each observer says."""
+        """{method: {measure: number}}, and under "classifiers" what each observer says.
+
+        Of fewer than `means.FEW` images there are standard errors, {measure: number}, too.
+        """
         results = {name: scores.compute() for name, scores in self.scores.items()}
         for name, values in results.items():
             values["forward_passes"] = self.methods[name].forward_passes
@@ -155,6 +165,8 @@ class Comparison:
             results["casm"]["top1_before"] = self.before.compute()["top1"]
         if self._true_box_areas:
             results["casm"]["true_box_area"] = float(np.median(self._true_box_areas))
+        if self.images < means.FEW:
+            self._add_errors(results)
         return results
 
     def curves(self):
@@ -170,6 +182,23 @@ class Comparison:
             "precision_recall": {name: scores.px_ap.curve() for name, scores in masked.items()},
             "perturbation": {name: s.perturbation.curves() for name, s in perturbed.items()},
         }
+
+    def _add_errors(self, results):
+        """Standard errors of the means over images, and of how much they differ from CASM's.
+
+        A difference is taken image by image, as all methods see the same ones: what makes an image
+        hard for both does not count. What is no mean, such as PxAP, has none.
+        """
+        values = {name: scores.first() for name, scores in self.scores.items()}
+        values["casm"]["top1_before"] = self.before.means.first["top1"]
+        for name, found in results.items():
+            own = {k: v for k, v in values[name].items() if k in found and len(v) > 1}
+            found["standard_error"] = {key: means.standard_error(v) for key, v in own.items()}
+            if name != "casm":
+                found["standard_error_of_difference"] = {
+                    key: means.standard_error(np.subtract(v, values["casm"][key]))
+                    for key, v in own.items()
+                }
 
     def _captions(self, batch, is_labelled):
         """What each image is, if that is known, and what it is taken for."""

@@ -130,6 +130,17 @@ class Scores:
             results |= {"LE_mean_rule": mean_rule["LE"], "OM_mean_rule": mean_rule["OM"]}
         return results
 
+    def first(self):
+        """{measure: the values of the first images}, as `means.Means` keeps them.
+
+        MaxBoxAcc, PxAP, the maximal F and the masks' deviation are no means over images.
+        """
+        measures = (self.accuracy, self.statistics, self.saliency_metric, self.localization)
+        measures += (self.pointing_game, self.salient_object, self.perturbation)
+        found = {key: values for one in measures for key, values in one.means.first.items()}
+        mean_rule = self.mean_rule.means.first
+        return found | {f"{key}_mean_rule": mean_rule[key] for key in ("LE", "OM") if mean_rule}
+
     def _probabilities(self, images, classes):
         """What the judge gives each image's class, float [B]."""
         probabilities = tf.nn.softmax(self._judge(images)).numpy()

@@ -48,6 +48,11 @@ _RANKING = (
     "without one is not ranked. A trivial mask, say of the full image, may win a single column: "
     "read them together.</p>"
 )
+_ERRORS = (
+    "<p>Behind a mean is its standard error, as the pictures are few. A difference that is no "
+    "larger than its own, taken picture by picture, counts as level above; measures without a "
+    "standard error are left out there.</p>"
+)
 _PROTOCOLS = {
     "squash": "all is seen, made square",
     "centre_crop": "the square in its middle is seen",
@@ -80,7 +85,7 @@ def write_report(
     Args:
         path: of the file.
         results: evaluation.json's: {"protocol": str, "casm": {measure: number}, method: ...};
-            what is text is no method.
+            what is text is no method. With standard errors as `Comparison.compute` has them.
         dataset, split, images: names of what was scored and how many there were, for the title.
         figure: of `figures.pictures_and_masks`, a PNG: its bytes or its path.
         captions: of the figure's rows.
@@ -101,11 +106,12 @@ def write_report(
     if "casm" not in methods:
         raise ValueError(f"results have a method 'casm'; found {', '.join(methods) or 'none'}")
     tables.check_finite(methods)
+    ranking = _RANKING + (_ERRORS if methods["casm"].get("standard_error") else "")
     curves = (threshold_curves or {}, precision_recall or {}, perturbation or {})
     sections = [
         _short(methods),
         _figure(figure, captions),
-        section("All methods", _RANKING, tables.explanations(methods), tables.tables(methods)),
+        section("All methods", ranking, tables.explanations(methods), tables.tables(methods)),
         chart_sections.curves(methods, *curves),
         chart_sections.bars(classifiers or {}),
         _examples(extremes(examples)),

@@ -113,6 +113,9 @@ _METHODS = {
 RANKED = {
     key: measure for group in MEASURES.values() for key, measure in group.items() if measure.better
 }
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+# What `Comparison.compute` tells of few images, {measure: number}
+_ERRORS = {"standard_error", "standard_error_of_difference"}
 _ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "": ""}
 
 
@@ -136,8 +139,9 @@ def check_finite(methods):
         if not isinstance(values, dict):
             raise ValueError(f"{method}: a method has {{measure: number}}; found {values!r}")
         for key, value in values.items():
-            if not (isinstance(value, Real) and math.isfinite(value)):
-                raise ValueError(f"{method}, {key}: a finite number is expected; found {value!r}")
+            for one in value.values() if key in _ERRORS else [value]:
+                if not (isinstance(one, Real) and math.isfinite(one)):
+                    raise ValueError(f"{method}, {key}: a finite number is expected; found {one!r}")
 
 
 def tables(methods):
@@ -148,6 +152,7 @@ def tables(methods):
     """
     known = {key for group in MEASURES.values() for key in group}
     known |= {"true_box_area", "top1_before"}  # of the data and the run, no method's
+    known |= _ERRORS
     keys = dict.fromkeys(key for values in methods.values() for key in values)
     others = {key: Measure(key, "", "") for key in keys if key not in known}
     parts = []
@@ -176,21 +181,36 @@ def best(key, methods):
 def standings(methods):
     """How "casm" does among methods: {"ahead" | "level" | "behind": {measure: the best other}}.
 
-    The measures are those that are ranked and that others have too.
+    The measures are those that are ranked and that others have too; where methods have standard
+    errors, only those with one. Two are level that are printed alike, or whose difference is not
+    larger than its standard error, which is taken picture by picture. The other is the best of
+    those that CASM is behind, or else level with.
     """
     found = {"ahead": {}, "level": {}, "behind": {}}
     for key, measure in RANKED.items():
-        values = {name: values[key] for name, values in methods.items() if key in values}
+        values = {
+            name: values[key]
+            for name, values in methods.items()
+            if key in values and key in values.get("standard_error", values)
+        }
         if "casm" in values and len(values) > 1:
             casm = values.pop("casm")
-            choose = min if measure.better == "lower" else max
-            other = choose(values, key=values.get)
-            if number(key, values[other]) == number(key, casm):
-                found["level"][key] = other
-            else:
-                is_ahead = choose(casm, values[other]) == casm
-                found["ahead" if is_ahead else "behind"][key] = other
+            sign = 1 if measure.better == "higher" else -1
+            names = {"ahead": [], "level": [], "behind": []}
+            for name, value in values.items():
+                error = methods[name].get("standard_error_of_difference", {}).get(key, 0)
+                is_level = number(key, value) == number(key, casm) or abs(value - casm) <= error
+                is_ahead = sign * (casm - value) > 0
+                names["level" if is_level else "ahead" if is_ahead else "behind"].append(name)
+            standing = next(one for one in ("behind", "level", "ahead") if names[one])
+            found[standing][key] = max(names[standing], key=lambda name: sign * values[name])
     return found
+
+
+def error(key, values):
+    """The standard error of a method's measure as it is printed, such as "±0.031"; "" if none."""
+    errors = values.get("standard_error", {})
+    return f"{PLUS_MINUS}{number(key, errors[key])}" if key in errors else ""
 
 
 def _table(caption, measures, methods):
@@ -224,9 +244,10 @@ def _column(key, methods):
     for name, values in methods.items():
         text = number(key, values[key]) if key in values else "\N{EN DASH}"
         if name in leaders:
-            yield f'<td class="best">{text}<span class="unseen"> best</span></td>'
-        else:
-            yield f"<td>{text}</td>"
+            text += '<span class="unseen"> best</span>'
+        if of_few := error(key, values):
+            text += f' <span class="quiet">{of_few}</span>'
+        yield f'<td class="best">{text}</td>' if name in leaders else f"<td>{text}</td>"
 
 
 def number(key, value):

@@ -40,17 +40,27 @@ def text(results):
             for key in columns
         )
         lines.append(f"{name:{width}}" + "".join(cells))
+        if values.get("standard_error"):
+            cells = (f"{tables.error(key, values):>{widths[key]}} " for key in columns)
+            lines.append(" " * width + "".join(cells))
     if any(best.values()):
         lines.append("* the best of its column")
+    if casm.get("standard_error"):
+        lines.append(f"{tables.PLUS_MINUS} the standard error, as the pictures are few")
+    top1 = f"top-1 {_with_error('top1', casm)}"
     if "top1_before" in casm:
-        before = f", before the alternation {casm['top1_before']:.3f}"
-        lines += ["", f"top-1 {casm['top1']:.3f}{before}"]
+        before = f"before the alternation {_with_error('top1_before', casm)}"
+        lines += ["", f"{top1}, {before}"]
     else:
         right = "no labels: right is what the classifier said before the alternation"
-        lines += ["", f"{right}; top-1 {casm['top1']:.3f}"]
+        lines += ["", f"{right}; {top1}"]
     if "true_box_area" in casm:
         lines.append(f"true boxes cover {casm['true_box_area']:.0%} of a picture (median)")
     return "\n".join(line.rstrip() for line in [*lines, *_standings(methods)])
+
+
+def _with_error(key, values):
+    return f"{tables.number(key, values[key])} {tables.error(key, values)}".rstrip()
 
 
 def _standings(methods):
@@ -75,4 +85,6 @@ def _standings(methods):
                 f"  {titles[key]:{first}}  {casm:>6}  {others[key]:{second}}  "
                 f"{tables.RANKED[key].better} is better"
             )
+    if methods["casm"].get("standard_error"):
+        yield "Level is what differs by no more than its standard error; what has none is left out."
     yield "A trivial mask, such as full_image, may win a single measure: read them together."
