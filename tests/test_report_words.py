@@ -62,11 +62,11 @@ def test_it_says_what_casm_wins_and_what_it_loses(tmp_path):
 
 
 def test_it_says_what_a_standard_error_is_where_pictures_are_few(tmp_path):
-    casm = {**METHODS["casm"], "standard_error": {"LE": 0.04}}
-    centre = {**METHODS["centre_box"], "standard_error_of_difference": {"LE": 0.15}}
-    words = written(tmp_path, {**METHODS, "casm": casm, "centre_box": centre})[1]
+    casm, centre = ({**METHODS[n], "standard_error": {"LE": 0.04}} for n in ("casm", "centre_box"))
+    centre["standard_error_of_difference"] = {"LE": 0.15}
+    words = written(tmp_path, {"casm": casm, "centre_box": centre})[1]
     assert "Behind a mean is its standard error" in words and "0.200 best ±0.040" in words
-    assert "Level with the best other in 2: LE (0.200; centre box 0.300), F1" in words
+    assert "Level with the best other in 1 of 1 measures: LE (0.200; centre box 0.300)." in words
     assert "standard error" not in written(tmp_path)[1]
     centre["standard_error_of_difference"] = {"LE": float("nan")}
     with pytest.raises(ValueError, match="centre_box, standard_error_of_difference: a finite"):

@@ -50,7 +50,8 @@ _RANKING = (
 )
 _ERRORS = (
     "<p>Behind a mean is its standard error, as the pictures are few. A difference that is no "
-    "larger than its own, taken picture by picture, counts as level above.</p>"
+    "larger than its own, taken picture by picture, counts as level above; measures without a "
+    "standard error are left out there.</p>"
 )
 _PROTOCOLS = {
     "squash": "all is seen, made square",

@@ -181,14 +181,18 @@ def best(key, methods):
 def standings(methods):
     """How "casm" does among methods: {"ahead" | "level" | "behind": {measure: the best other}}.
 
-    The measures are those that are ranked and that others have too. Two are level that are printed
-    alike, or whose difference is not larger than its standard error, where the methods have it: an
-    error of pictures taken in pairs. What has none, as it is no mean over pictures, goes by what is
-    printed. The other is the best of those that CASM is behind, or else level with.
+    The measures are those that are ranked and that others have too; where methods have standard
+    errors, only those with one. Two are level that are printed alike, or whose difference is not
+    larger than its standard error, which is taken picture by picture. The other is the best of
+    those that CASM is behind, or else level with.
     """
     found = {"ahead": {}, "level": {}, "behind": {}}
     for key, measure in RANKED.items():
-        values = {name: values[key] for name, values in methods.items() if key in values}
+        values = {
+            name: values[key]
+            for name, values in methods.items()
+            if key in values and key in values.get("standard_error", values)
+        }
         if "casm" in values and len(values) > 1:
             casm = values.pop("casm")
             sign = 1 if measure.better == "higher" else -1

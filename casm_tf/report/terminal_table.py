@@ -86,5 +86,5 @@ def _standings(methods):
                 f"{tables.RANKED[key].better} is better"
             )
     if methods["casm"].get("standard_error"):
-        yield "Level is also what differs by no more than the standard error of the difference."
+        yield "Level is what differs by no more than its standard error; what has none is left out."
     yield "A trivial mask, such as full_image, may win a single measure: read them together."
