@@ -7,6 +7,10 @@ The model's masks, and what its classifier makes of each place, are cut along th
 Where both agree a finer decoder learns from that, and then from its own masks, in rounds. What is
 left is a run like one of casm_tf.train: casm_tf.extract, components.evaluator and components.pusher
 take it. The same command resumes one that was broken off.
+
+Here --classifier_weights is the classifier before the alternation of a model that components.pusher
+made; a run has its own. --decoder_rate is AdamW's in the first round; later ones have half, and the
+encoder a tenth.
 """
 
 import pathlib
@@ -17,13 +21,13 @@ from casm_tf.cli import limits, program, train_flags
 
 FLAGS = flags.FLAGS
 
-_OWN = ("model", "classifier_weights", "teachers", "pictures", "round_steps")
+_OWN = ("model", "teachers", "pictures", "round_steps")
 _OF_TRAINING = (
-    *("image_dir", "run_dir", "data_dir", "boxes", "masks", "smallest_crop", "seed", "batch_size"),
-    *("decoder_rate", "deterministic", "checkpoint_every", "validate_every"),
+    *("image_dir", "run_dir", "classifier_weights", "data_dir", "boxes", "masks", "smallest_crop"),
+    *("seed", "batch_size", "decoder_rate", "deterministic", "checkpoint_every", "validate_every"),
 )
 
-for _name in (*_OF_TRAINING, "classifier_weights", "max_pixels"):
+for _name in (*_OF_TRAINING, "max_pixels"):
     flags.declare_key_flag(_name)
 if __name__ == "__main__":
     flags.DEFINE_string(
@@ -36,10 +40,13 @@ if __name__ == "__main__":
         "teachers",
         ["masks", "activations"],
         "What the first labels come from: the model's masks, its classifier's activations, or the "
-        "mean of both. Activations are those before the alternation, or of --classifier_weights.",
+        "mean of both.",
     )
     flags.DEFINE_integer(
-        "pictures", 2400, "How many of the folder's pictures are taken at most.", lower_bound=1
+        "pictures",
+        2000,
+        "How many of the folder's training pictures are taken at most; 0.8 MB of memory each.",
+        lower_bound=100,
     )
     flags.DEFINE_list("round_steps", ["500", "300", "300"], "The steps of each round.")
     flags.mark_flags_as_required(["image_dir", "run_dir"])
@@ -59,7 +66,7 @@ from casm_tf.cli import from_flags, signals, trainings
 from casm_tf.data import input_pipeline
 from casm_tf.host import files
 from casm_tf.report import figures
-from casm_tf.second_stage import first_stage, rounds, sharpening
+from casm_tf.second_stage import first_stage, rounds, sharpening, teachers
 from casm_tf.second_stage.student import Student
 from casm_tf.training import hooks, loop, rates, run_directory
 
@@ -75,26 +82,40 @@ def main():
     steps = _checked_flags()
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
-    with program.blaming("model"):
-        first = first_stage.opened(FLAGS.model, FLAGS.classifier_weights)
+    keras.utils.set_random_seed(FLAGS.seed)
+    first = _first_stage()
     settings = _settings(first, sum(steps))
+    defaults = {flag.name: flag.default for flag in FLAGS.get_flags_for_module(train_flags)}
     with program.blaming("run_dir"):
-        run_directory.check_same(run_dir, settings, _CHANGEABLE)
+        run_directory.check_same(run_dir, settings, _CHANGEABLE, defaults)
         files.check_outside(run_dir, FLAGS.image_dir)
     with program.blaming_data():
         dataset = input_pipeline.of_all_classes({**settings, "image_size": sharpening.PIXELS})
+    _check_pictures(dataset)
+    with program.blaming("run_dir"):
+        run_directory.check_same_data(run_dir, dataset.description())
     signals.stop_when_asked()
     strategy = tf.distribute.get_strategy()
     described = trainings.described(run_dir, settings, dataset, strategy)
-    with trainings.blaming_what_happens(dataset, strategy), described:
-        _keep_first(first.classifier, run_dir)
+    large = ("batch_size", "pictures")
+    with trainings.blaming_what_happens(dataset, strategy, large), described:
+        run_directory.keep_first(first.classifier, run_dir)
         student = _sharpened(first, dataset, steps, run_dir)
         model = networks.mask_model(student.classifier, student.decoder)
         with files.replacing(run_dir / "model.keras") as path:
             model.save(path)
-    print(f"made  {run_dir / 'model.keras'}: the mask model and its classifier")
-    print(f"next  {program.command('casm_tf.extract', f'--model={run_dir}', 'PHOTO.jpg')}")
-    print(f"      {program.command('components.pusher', f'--run_dir={run_dir}')}")
+        print(f"made  {run_dir / 'model.keras'}: the mask model and its classifier")
+        print(f"next  {program.command('casm_tf.extract', f'--model={run_dir}', 'PHOTO.jpg')}")
+        print(f"      {program.command('components.pusher', f'--run_dir={run_dir}')}")
+
+
+def _first_stage():
+    with program.blaming("model"):
+        first = first_stage.opened(FLAGS.model)
+    if FLAGS.classifier_weights:
+        with program.blaming("classifier_weights"):
+            networks.load_weights(first.classifier, FLAGS.classifier_weights)
+    return first
 
 
 def _checked_flags():
@@ -103,7 +124,7 @@ def _checked_flags():
         if flag.present and flag.name not in (*_OF_TRAINING, *_OWN):
             raise program.UserError(f"--{flag.name}: is casm_tf.train's alone")
     if not FLAGS.teachers or set(FLAGS.teachers) - set(sharpening.TEACHERS):
-        expected = " and ".join(sharpening.TEACHERS)
+        expected = ", ".join(sharpening.TEACHERS)
         raise program.UserError(f"--teachers: expected {expected}; found {FLAGS.teachers}")
     with program.blaming("round_steps"):
         steps = [int(number) for number in FLAGS.round_steps]
@@ -115,15 +136,10 @@ def _checked_flags():
 def _settings(first, steps):
     """What run.json says of the flags: those of a training, too, as every run has them."""
     own = {name: FLAGS[name].value for name in _OWN}
-    own["model"] = str(first.place)
+    own |= {"model": str(first.place), "first": first.digest()}
     of_model = {"classifier": first.architecture, "image_size": first.image_size}
     whole = {"dataset": "image_folder", "targets": "predictions", "steps": steps}
     return {**from_flags.settings(), **own, **of_model, **whole, "sharpened": True}
-
-
-def _keep_first(classifier, run_dir):
-    with files.replacing(run_dir / run_directory.FIRST_CLASSIFIER) as path:
-        classifier.save_weights(path)
 
 
 def _sharpened(first, dataset, steps, run_dir):
@@ -131,11 +147,8 @@ def _sharpened(first, dataset, steps, run_dir):
     pictures = _pictures(dataset)
     predictions = _predictions(run_dir / "predictions.npz", first, pictures, dataset)
     keras.utils.set_random_seed(FLAGS.seed)
-    classifier = networks.with_finest_map(first.classifier)
-    decoder = networks.fine_decoder(networks.map_shapes(classifier), first.image_size)
-    for variable in decoder.variables if first.decoder else ():
-        variable.assign(first.decoder[variable.path])
-    starts = _teacher(first, dataset)
+    classifier, decoder = first.student()
+    starts = teachers.of_first_stage(first, FLAGS.teachers, dataset)
     for number, count in enumerate(steps):
         labels, chances = _labels(run_dir / f"labels{number}.npz", pictures, starts, number == 0)
         rate = FLAGS.decoder_rate if number == 0 else FLAGS.decoder_rate / 2
@@ -150,7 +163,7 @@ def _sharpened(first, dataset, steps, run_dir):
         )
         shown = _masks_shown(student, pictures[:_SHOWN], dataset)
         loop.train(student, run_dir / f"round{number}", schedule, batches, shown, signals.is_asked)
-        starts = _own_masks(student, dataset)
+        starts = teachers.of_student(student, dataset)
     return student
 
 
@@ -160,12 +173,21 @@ def _predictions(path, first, pictures, dataset):
         size = (first.image_size, first.image_size)
         classify = tf.function(lambda x: first.classifier(x, training=False)["logits"])
         found = []
-        for start in tqdm(range(0, len(pictures), _AT_ONCE), "predictions", unit="batch"):
-            some = dataset.normalise(pictures[start : start + _AT_ONCE])
+        for number in tqdm(range(0, len(pictures), _AT_ONCE), "predictions", unit="batch"):
+            _stop_if_asked("the predictions were made")
+            some = dataset.normalise(pictures[number : number + _AT_ONCE])
             some = tf.image.resize(some, size, antialias=True)
             found.append(tf.nn.softmax(classify(some)).numpy().astype(np.float16))
         _keep(path, predictions=np.concatenate(found))
     return _kept(path, "predictions")
+
+
+def _check_pictures(dataset):
+    there = dataset.builder.info.splits["train"].num_examples
+    if there < _LEAST_PICTURES:
+        raise program.UserError(
+            f"--image_dir: expected {_LEAST_PICTURES} training pictures or more; found {there}"
+        )
 
 
 def _pictures(dataset):
@@ -177,60 +199,24 @@ def _pictures(dataset):
     for batch in tqdm(batches, "pictures", -(-there // every // 32), unit="batch"):
         _stop_if_asked("the pictures were read")
         found.append(dataset.denormalise(batch["images"]))
-    pictures = np.concatenate(found)
-    if len(pictures) < _LEAST_PICTURES:
-        raise program.UserError(
-            f"--image_dir: expected {_LEAST_PICTURES} training pictures or more; found "
-            f"{len(pictures)}"
-        )
-    return pictures
-
-
-def _teacher(first, dataset):
-    """Pictures uint8 -> what the first labels start from, [B, CELLS, CELLS]."""
-    maps = networks.on_open_inputs(
-        keras.Model(first.classifier.input, first.classifier.output["maps"][-1])
-    )
-    sizes = _sizes(first.image_size)
-
-    @tf.function
-    def activations(images):
-        return sharpening.activation(maps(images, training=False))
-
-    kinds = {
-        "masks": lambda images: sharpening.seen(first.masks, images, sizes),
-        "activations": activations,
-    }
-
-    def starts(pictures):
-        images = dataset.normalise(pictures)
-        return np.mean([kinds[name](images) for name in FLAGS.teachers], axis=0)
-
-    return starts
-
-
-def _own_masks(student, dataset):
-    """The same from the student's own masks, at the larger size: there they are better."""
-    sizes = _sizes(student.classifier.input_shape[1])[1:]
-    seen = tf.function(lambda images: sharpening.seen(lambda x: student(x)["mask"], images, sizes))
-    return lambda pictures: seen(dataset.normalise(pictures)).numpy()
-
-
-def _sizes(image_size):
-    """What pictures are looked at in: the model's size, and about 10/7 of it, a multiple of 32."""
-    return image_size, round(image_size * 10 / 7 / 32) * 32
+    return np.concatenate(found)
 
 
 def _labels(path, pictures, starts_of, is_first):
     """Labels, uint8 [N, CELLS, CELLS], and each picture's chance; kept in a file."""
     if not path.exists():
         starts = []
-        for start in tqdm(range(0, len(pictures), _AT_ONCE), f"masks, {path.stem}", unit="batch"):
+        for number in tqdm(range(0, len(pictures), _AT_ONCE), f"masks, {path.stem}", unit="batch"):
             _stop_if_asked("the labels were made")
-            starts.append(starts_of(pictures[start : start + _AT_ONCE]))
+            starts.append(starts_of(pictures[number : number + _AT_ONCE]))
         starts = np.concatenate(starts).astype(np.float32)
         with tqdm(total=len(pictures), desc=f"cuts, {path.stem}", unit="picture") as progress:
-            cutouts = sharpening.cuts(pictures, starts, progress.update)
+
+            def report():
+                progress.update()
+                _stop_if_asked("the labels were made")
+
+            cutouts = sharpening.cuts(pictures, starts, report)
         chances = sharpening.chances(cutouts, starts)
         agreeing = np.count_nonzero(chances)
         print(f"{path.stem}: masks and colours agree in {agreeing} of {len(pictures)} pictures")
@@ -245,13 +231,20 @@ def _labels(path, pictures, starts_of, is_first):
 
 
 def _keep(path, **arrays):
-    with files.replacing(path) as unfinished, unfinished.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    with files.replacing(path) as unfinished:
+        with unfinished.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        files.sync(unfinished)
 
 
 def _kept(path, name):
-    with program.blaming("run_dir", (OSError, ValueError, KeyError)), np.load(path) as arrays:
-        return arrays[name]
+    try:
+        with np.load(path) as arrays:
+            return arrays[name]
+    except Exception as error:  # zipfile and zlib raise what a broken file leads them to
+        raise program.UserError(
+            f"--run_dir: {path} is damaged; delete it, and it is made anew"
+        ) from error
 
 
 def _masks_shown(student, pictures, dataset):

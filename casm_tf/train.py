@@ -57,7 +57,8 @@ def main():
         return devices.is_any(strategy, signals.is_asked())
 
     described = trainings.described(run_dir, from_flags.settings(), dataset, strategy)
-    with trainings.blaming_what_happens(dataset, strategy), described:
+    large = ("batch_size", "image_size", "decoder_channels", "snapshots")
+    with trainings.blaming_what_happens(dataset, strategy, large), described:
         # f^(0), a trained classifier
         if (run_dir / run_directory.FIRST_CLASSIFIER).exists():
             with program.blaming("run_dir"):
@@ -82,11 +83,7 @@ def main():
 
 def _keep_first(classifier, dataset, run_dir):
     """Write f^(0) into the run, and warn where it knows too little."""
-    size = 4 * classifier.count_params() + 4096 * len(classifier.variables)
-    with files.replacing(run_dir / run_directory.FIRST_CLASSIFIER) as path:
-        files.check_room(run_dir, size)
-        classifier.save_weights(path)
-        files.sync(path)
+    run_directory.keep_first(classifier, run_dir)
     looked_at = input_pipeline.evaluation_batches(dataset, "validation", 32).take(16)
     is_labelled = FLAGS.targets == "labels"
     warning = warning_of_a_poor_classifier(classifier, looked_at, is_labelled)

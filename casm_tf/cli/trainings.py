@@ -26,14 +26,17 @@ def described(run_dir, settings, dataset, strategy):
 
 
 @contextlib.contextmanager
-def blaming_what_happens(dataset, strategy):
-    """Turn what ends a training into a line: a stop, a lost worker, damaged data, no memory."""
+def blaming_what_happens(dataset, strategy, large):
+    """Turn what ends a training into a line: a stop, a lost worker, damaged data, no memory.
+
+    `large` are the flags that take memory.
+    """
     try:
         with (
             program.blaming("run_dir", OSError),
             program.blaming("data_dir", damage.DamagedFileError),
             damage.naming_files(dataset),
-            program.blaming_memory("batch_size", "image_size", "decoder_channels", "snapshots"),
+            program.blaming_memory(*large),
         ):
             yield
     except hooks.NotFiniteError as error:

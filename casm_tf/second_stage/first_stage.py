@@ -1,6 +1,7 @@
 """What is sharpened: a mask model that is there, and its classifier as it was at first."""
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Callable
 
@@ -23,8 +24,8 @@ class FirstStage:
     Attributes:
         place: the run's or the exported model's directory.
         masks: normalised images float32 [B, S, S, 3] -> masks [B, S, S, 1], S a multiple of 32.
-        classifier: of `networks.classifier`, at rest; its maps are what the student reads.
-        decoder: {path of a weight: array} of a decoder that is fine already; else empty.
+        classifier: of `networks.classifier`, as it was before the alternation.
+        weights: {path: array}, the mask model's own.
         architecture: the classifier's.
         image_size: pixels a side that the model was made for.
     """
@@ -32,16 +33,38 @@ class FirstStage:
     place: pathlib.Path
     masks: Callable
     classifier: object
-    decoder: dict
+    weights: dict
     architecture: str
     image_size: int
 
+    def digest(self):
+        """The SHA-256 of all that labels and the student start from."""
+        total = hashlib.sha256()
+        for path, value in sorted(self.weights.items()):
+            total.update(path.encode() + np.ascontiguousarray(value).tobytes())
+        for variable in self.classifier.variables:
+            total.update(variable.numpy().tobytes())
+        return total.hexdigest()
 
-def opened(source, classifier_weights=None):
+    def student(self):
+        """A classifier with a map at half the image's size, and a fine decoder, for a student.
+
+        Of a model that has been sharpened already they are the model's; else the classifier is as
+        it was before the alternation, and the decoder new.
+        """
+        classifier = networks.with_finest_map(networks.copy(self.classifier))
+        decoder = networks.fine_decoder(networks.map_shapes(classifier), self.image_size)
+        if {v.path for v in decoder.variables} <= set(self.weights):
+            for variable in (*classifier.variables, *decoder.variables):
+                if variable.path in self.weights:  # not a dropout's seed
+                    variable.assign(self.weights[variable.path])
+        return classifier, decoder
+
+
+def opened(source):
     """The `FirstStage` of a run of casm_tf.train, or of what components.pusher made.
 
-    A run has its first classifier; of an exported model the classifier is its own, unless
-    `classifier_weights`, a .weights.h5 file, are those before its alternation.
+    A run has its first classifier; of an exported model the classifier is its own.
 
     Raises ValueError for what is no mask model of ImageNet's 1,000 classes that takes images of any
     multiple of 32, or of other networks; OSError for what cannot be read.
@@ -49,30 +72,31 @@ def opened(source, classifier_weights=None):
     place = mask_model.located(source)
     if isinstance(place, str):
         raise ValueError(f"a server's model cannot be sharpened; found {place}")
-    first = (_of_run if (place / "run.json").is_file() else _of_exported)(place)
-    if classifier_weights:
-        networks.load_weights(first.classifier, classifier_weights)
-    return first
+    return (_of_run if (place / "run.json").is_file() else _of_exported)(place)
 
 
 def _of_run(place):
     run = run_directory.read(place)
     _check_labels(place, run["labels"])
     model = keras_files.load_keras(run_directory.model_of(place))
-    architecture, size = run["flags"]["classifier"], model.input_shape[1]
+    size = servable.checked_size(model, run["labels"], run["mean"], run["std"])
     scalable = servable.open_sized(model)
-    if scalable is None:
+    if scalable is None or size % mask_model.masks.STRIDE:
         raise ValueError(f"{place} takes images of {size} pixels only")
+    architecture = run["flags"]["classifier"]
     classifier = networks.classifier(architecture, size, len(run["labels"]))
     networks.load_weights(classifier, place / run_directory.FIRST_CLASSIFIER)
     masks = tf.function(lambda images: scalable(images, training=False)["mask"])
     weights = {variable.path: variable.numpy() for variable in model.variables}
-    return FirstStage(place, masks, classifier, _of_decoder(weights), architecture, size)
+    return FirstStage(place, masks, classifier, weights, architecture, size)
 
 
 def _of_exported(place):
-    model = tf.saved_model.load(str(place))
+    model = mask_model.exported(place)
     described = files.read_json(place / mask_model.DESCRIPTION)
+    missing = {"labels", "image_size", "mean", "std"} - set(described)
+    if missing or "any_size" not in model.signatures:
+        raise ValueError(f"{place} is no mask model that takes images of any size")
     _check_labels(place, described["labels"])
     size = described["image_size"]
     mean, std = (np.float32(described[name]) for name in ("mean", "std"))
@@ -82,20 +106,12 @@ def _of_exported(place):
     def masks(images, model=model):  # which has to live as long as its signatures
         return model.signatures["any_size"](images=255 * (images * std + mean))["mask"]
 
-    decoder = _of_decoder(servable.read_weights(place))
-    return FirstStage(place, masks, classifier, decoder, _EXPORTED, size)
-
-
-def _of_decoder(weights):
-    """Those of a model's weights {path: array} that are a fine decoder's; none without one."""
-    classifier = networks.with_finest_map(networks.classifier(_EXPORTED, 32, 1))
-    names = {v.path for v in networks.fine_decoder(networks.map_shapes(classifier), 32).variables}
-    return {path: weights[path] for path in names} if names <= set(weights) else {}
+    return FirstStage(place, masks, classifier, servable.read_weights(place), _EXPORTED, size)
 
 
 def _check_labels(place, labels):
     if tuple(labels) != pretrained.imagenet_labels():
         raise ValueError(
-            f"{place}: expected a model of ImageNet's 1,000 classes; found {len(labels)}, "
-            f"{', '.join(map(str, labels[:3]))}, ..."
+            f"{place}: expected a model of ImageNet's 1,000 classes, tench, goldfish, ...; found "
+            f"{len(labels)}, {', '.join(map(str, labels[:3]))}, ..."
         )

@@ -68,7 +68,8 @@ def cut(picture, start):
     """A map cut along a picture's colours, by GrabCut (Rother, Kolmogorov and Blake, 2004).
 
     Two mixtures of colours, of the object and of the rest, are fitted to what the map says, and the
-    picture is cut where they and its edges tell. A map with nothing above 0.5 gives zeros.
+    picture is cut where they and its edges tell. A map with nothing above 0.5, or all of it, gives
+    zeros.
     """
     side = (_CUT_PIXELS, _CUT_PIXELS)
     small = cv2.resize(picture, side, interpolation=cv2.INTER_AREA)
@@ -88,12 +89,15 @@ def cut(picture, start):
 
 
 def cuts(pictures, starts, report=lambda: None):
-    """`cut` of each picture, in threads; `report` is called after each."""
-    with concurrent.futures.ThreadPoolExecutor(host.cores()) as pool:
-        found = []
+    """`cut` of each picture, in threads; `report` is called after each, and may raise."""
+    pool = concurrent.futures.ThreadPoolExecutor(host.cores())
+    found = []
+    try:
         for cutout in pool.map(cut, pictures, starts):
             found.append(cutout)
             report()
+    finally:
+        pool.shutdown(cancel_futures=True)
     return np.stack(found)
 
 

@@ -176,8 +176,8 @@ class LocalModel:
         return found | {"label": [label.decode() for label in found["label"]]}
 
 
-def _open_exported(path, image_size):
-    _import_tensorflow()
+def exported(path):
+    """The SavedModel that components.pusher made; ValueError where it is none, or not whole."""
     import tensorflow as tf
 
     try:
@@ -188,6 +188,13 @@ def _open_exported(path, image_size):
     default = model.signatures.get("serving_default")
     if default is None or not set(masks.OUTPUTS) <= set(default.structured_outputs):
         raise ValueError(f"{path} is no mask model that components.pusher exported")
+    return model
+
+
+def _open_exported(path, image_size):
+    _import_tensorflow()
+    model = exported(path)
+    default = model.signatures["serving_default"]
     own_size = default.structured_input_signature[1]["images"].shape[1]
     try:
         trained_on = files.read_json(path / DESCRIPTION).get("trained_on")

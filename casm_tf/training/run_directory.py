@@ -104,6 +104,17 @@ def describe(directory, settings, description):
         path.write_text(json.dumps(description, indent=2) + "\n")
 
 
+def keep_first(classifier, directory):
+    """Write f^(0) into a run. Raises OSError where there is no room."""
+    with files.replacing(directory / FIRST_CLASSIFIER) as path:
+        # On a full disk HDF5 ends the process.
+        files.check_room(
+            directory, 4 * classifier.count_params() + 4096 * len(classifier.variables)
+        )
+        classifier.save_weights(path)
+        files.sync(path)
+
+
 def read(directory):
     """What `describe` wrote. Raises OSError where there is no run, ValueError for another file."""
     path = pathlib.Path(directory) / "run.json"
