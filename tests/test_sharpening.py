@@ -114,12 +114,36 @@ def test_views_and_their_labels_are_of_the_same_place(seed, step, size):
         assert inside.size == 0 or outside.size == 0 or inside.min() > outside.max()
 
 
+def test_windows_are_as_large_as_asked_for_and_half_of_them_beyond_the_picture():
+    corners = sharpening._corners(0.4, tf.random.stateless_uniform((5, 4000), (1, 2))).numpy()
+    area = (corners[:, 2] - corners[:, 0]) * np.abs(corners[:, 3] - corners[:, 1])
+    assert area.min() >= 0.4 and area.max() <= 2.5
+    assert abs((area > 1).mean() - 0.5) < 0.03
+    assert abs((corners[:, 1] > corners[:, 3]).mean() - 0.5) < 0.03
+
+
+def test_beyond_a_picture_is_its_corners_colour_and_no_object():
+    """A red picture with a blue middle, of which all is salient: beyond it is red and is not."""
+    picture = np.full((1, 32, 32, 3), (200, 0, 0), np.uint8)
+    picture[:, 12:20, 12:20] = (0, 0, 200)
+    labels = np.ones((1, 32, 32), np.float32)
+    arrays = (tf.constant(picture), tf.constant(labels), tf.eye(1), tf.constant([1.0]))
+    images, labels, _ = sharpening.views(*arrays, 40, 64, 0.2, tf.constant([3, 1]))
+    beyond = labels.numpy()[..., 0] == 0
+    assert beyond.any(axis=(1, 2)).mean() > 0.3
+    for image, is_beyond in zip(images.numpy(), beyond, strict=True):
+        colours = image[is_beyond]
+        if len(colours):
+            assert np.ptp(colours, axis=0).max() < 1e-3
+            assert (colours[0, 0] > colours[0, 2] + 50).all()
+
+
 def test_a_picture_without_a_chance_is_never_drawn():
     pictures = np.zeros((3, 8, 8, 3), np.uint8)
     predictions = tf.eye(3)
     chances = tf.constant([0.0, 0.7, 0.3])
     drawn = [
-        sharpening.views(pictures, pictures[..., 0], predictions, chances, 50, 8, 1, (7, step))[2]
+        sharpening.views(pictures, pictures[..., 0], predictions, chances, 50, 8, 0.9, (7, step))[2]
         for step in range(20)
     ]
     shares = np.concatenate(drawn).mean(axis=0)

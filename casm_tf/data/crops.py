@@ -71,20 +71,14 @@ def random_views(images, smallest, seed):
 
     Here a side that is drawn too long ends at the image's. `seed` is the batch's.
     """
-    count, *size = images.shape[:3]
-    return tf.image.crop_and_resize(
-        images, random_corners(count, smallest, seed), tf.range(count), size
-    )
-
-
-def random_corners(count, smallest, seed):
-    """Random parts as `tf.image.crop_and_resize` takes them: float32 [count, 4], y, x, y, x."""
+    count, height, width = images.shape[0], *images.shape[1:3]
     draws = tf.random.stateless_uniform((4, count), seed)
     sides = [tf.minimum(side, 1) for side in _sides(smallest, draws)]
     starts = [(1 - side) * where for side, where in zip(sides, tf.unstack(draws[2:]), strict=True)]
     ends = [start + side for start, side in zip(starts, sides, strict=True)]
     # crop_and_resize takes corners between the centres of the first and the last pixel.
-    return tf.stack([*starts, *ends], axis=1)
+    corners = tf.stack([*starts, *ends], axis=1)
+    return tf.image.crop_and_resize(images, corners, tf.range(count), (height, width))
 
 
 def _sides(smallest, draws, height=1.0, width=1.0):

@@ -33,7 +33,7 @@ def batches(learned, dataset, image_size, batch_size, smallest, seed):
     """The `loop.Batches` of a round, as `Student.train_step` takes them, on one machine.
 
     A batch depends on the seed and its step alone. Its size is drawn in turns from 5/7 to 9/7 of
-    `image_size`, so that masks are good at any; `smallest` is of `crops.random_corners`.
+    `image_size`, so that masks are good at any; `smallest` is of `sharpening.views`.
     """
     held = np.arange(len(learned.pictures)) % _HELD == 0
     arrays = (learned.pictures, learned.labels, learned.predictions)

@@ -20,7 +20,6 @@ import numpy as np
 import tensorflow as tf
 
 from casm_tf import host
-from casm_tf.data import crops
 
 TEACHERS = ("masks", "activations")
 PIXELS, CELLS = 352, 176
@@ -133,27 +132,46 @@ def blended(cutouts, starts, is_first):
 def views(pictures, labels, predictions, chances, count, size, smallest, seed):
     """A training batch: `count` drawn pictures, float32 [count, size, size, 3], and what they have.
 
-    That is their labels, at the same size, and their predictions.
-
-    Of each a random part, at least `smallest` of its area, every second one mirrored, brighter or
-    darker, in more or less contrast; pixels are from 0 to 255, or beyond by that. `seed` is two
-    integers, the batch's own.
+    That is their labels, at the same size, and their predictions. Of each picture a part is seen,
+    of `smallest` of its area or more, or all of it on a canvas of its corners' colour, of up to
+    1 / `smallest` of its area: so objects are of every size. Every second one is mirrored; each is
+    brighter or darker, in more or less contrast, so that pixels may be outside of 0 to 255. `seed`
+    is two integers, the batch's own.
     """
-    draws = tf.random.stateless_uniform((4, count), seed)
+    draws = tf.random.stateless_uniform((8, count), seed)
     chosen = tf.searchsorted(tf.cumsum(chances), draws[0] * tf.reduce_sum(chances), "right")
     chosen = tf.minimum(chosen, len(pictures) - 1)  # a sum is rounded
-    y0, x0, y1, x1 = tf.unstack(
-        crops.random_corners(count, smallest, tf.random.fold_in(seed, 1)), axis=1
-    )
-    mirrored = draws[1] < 0.5
-    corners = (y0, tf.where(mirrored, x1, x0), y1, tf.where(mirrored, x0, x1))
-    place = (tf.stack(corners, axis=1), tf.range(count), (size, size))
-    images = tf.image.crop_and_resize(tf.gather(pictures, chosen), *place)
+    pictures, labels = tf.gather(pictures, chosen), tf.gather(labels, chosen)[..., None]
+    place = (_corners(smallest, draws[1:6]), tf.range(count), (size, size))
+
+    inside = tf.image.crop_and_resize(tf.ones_like(pictures), *place)
+    images = tf.image.crop_and_resize(pictures, *place)
+    images += (1 - inside) * _corner_colours(pictures)
     contrast, light = (
         span * (2 * x[:, None, None, None] - 1)
-        for span, x in zip((_CONTRAST, _LIGHT), tf.unstack(draws[2:]), strict=True)
+        for span, x in zip((_CONTRAST, _LIGHT), tf.unstack(draws[6:]), strict=True)
     )
     mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
     images = (images - mean) * (1 + contrast) + mean + light
-    labels = tf.image.crop_and_resize(tf.gather(labels, chosen)[..., None], *place)
-    return images, labels, tf.gather(predictions, chosen)
+    return images, tf.image.crop_and_resize(labels, *place), tf.gather(predictions, chosen)
+
+
+def _corners(smallest, draws):
+    """Windows on pictures as `tf.image.crop_and_resize` takes them, float32 [n, 4].
+
+    Their area is `smallest` to 1 / `smallest` of the picture's, even in the logarithm, their ratio
+    of width to height 3/4 to 4/3; every second one is mirrored. `draws` are [5, n] in [0, 1).
+    """
+    area, ratio = smallest ** (2 * draws[0] - 1), (4 / 3) ** (2 * draws[1] - 1)
+    height, width = tf.sqrt(area / ratio), tf.sqrt(area * ratio)
+    y, x = draws[2] * (1 - height), draws[3] * (1 - width)
+    mirrored = draws[4] < 0.5
+    left, right = tf.where(mirrored, x + width, x), tf.where(mirrored, x, x + width)
+    return tf.stack([y, left, y + height, right], axis=1)
+
+
+def _corner_colours(pictures):
+    """The mean colour of the four corners, [B, 1, 1, 3]."""
+    rows = tf.concat([pictures[:, :8], pictures[:, -8:]], axis=1)
+    corners = tf.concat([rows[:, :, :8], rows[:, :, -8:]], axis=2)
+    return tf.reduce_mean(tf.cast(corners, tf.float32), axis=(1, 2), keepdims=True)
