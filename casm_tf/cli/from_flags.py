@@ -114,10 +114,14 @@ def classifier_and_decoder(dataset, strategy):
         if FLAGS.levels is not None:
             with program.blaming("levels"):
                 classifier = networks.with_coarsest_maps(classifier, FLAGS.levels)
-        shape = (dataset.image_size, FLAGS.decoder_channels, FLAGS.upsampling, FLAGS.smoothing)
-        places = networks.map_places(classifier) if FLAGS.aligned else None
-        with program.blaming("smoothing"):
-            decoder = networks.decoder(networks.map_shapes(classifier), *shape, places)
+        if FLAGS.start == "pretrained":  # whose decoder is of the second stage
+            classifier = networks.with_finest_map(classifier)
+            decoder = networks.fine_decoder(networks.map_shapes(classifier), dataset.image_size)
+        else:
+            shape = (dataset.image_size, FLAGS.decoder_channels, FLAGS.upsampling, FLAGS.smoothing)
+            places = networks.map_places(classifier) if FLAGS.aligned else None
+            with program.blaming("smoothing"):
+                decoder = networks.decoder(networks.map_shapes(classifier), *shape, places)
     if FLAGS.synchronized_batch_normalization:
         networks.synchronize_batch_normalization(classifier)
         networks.synchronize_batch_normalization(decoder)
