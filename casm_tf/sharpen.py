@@ -48,7 +48,7 @@ if __name__ == "__main__":
         "How many of the folder's training pictures are taken at most; 0.8 MB of memory each.",
         lower_bound=100,
     )
-    flags.DEFINE_list("round_steps", ["500", "400", "350"], "The steps of each round.")
+    flags.DEFINE_list("round_steps", ["500", "400"], "The steps of each round.")
     flags.mark_flags_as_required(["image_dir", "run_dir"])
     program.parse()  # before TensorFlow is imported
 
