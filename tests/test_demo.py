@@ -53,7 +53,8 @@ def test_the_shipped_model_is_small_and_takes_larger_images(masks):
     size = sum(path.stat().st_size for path in pretrained.MODEL.rglob("*") if path.is_file())
     assert size < 12e6
     cat = masks["chelsea"]
-    assert "cat" in cat.label and cat.probability > 0.5
+    # Trained to keep the first classifier's predictions, which are soft: a third for one of 1,000.
+    assert "cat" in cat.label and cat.probability > 0.25
     assert cat.mask[100:200, 100:300].mean() > 0.9
     larger = mask_model.MaskModel.load(image_size=448)
     assert larger(skimage.data.chelsea()).mask.shape == (300, 451)
