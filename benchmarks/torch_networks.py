@@ -197,24 +197,25 @@ class FineDecoder(nn.Module):
         self.levels = range(len(channels) - 1, -1, -1)
         for level in self.levels:
             width = self.WIDTHS[level]
-            self._add_normalized(f"side{level}", nn.Conv2d(channels[level], width, 1, bias=False))
+            side = nn.Conv2d(channels[level], width, 1, bias=False)
+            self._add_normalized(f"fine_side{level}", side)
             if level == self.levels[0]:
-                self.mean_side = nn.Conv2d(channels[level], width, 1)
+                self.fine_mean_side = nn.Conv2d(channels[level], width, 1)
             else:
                 down = nn.Conv2d(self.WIDTHS[level + 1], width, 1, bias=False)
-                self.add_module(f"down{level}", down)
+                self.add_module(f"fine_down{level}", down)
             convolution = nn.Conv2d(width, width, 3, padding=1, bias=False)
-            self._add_normalized(f"conv{level}", convolution)
-        self.final = nn.Conv2d(self.WIDTHS[0], 1, 3, padding=1)
+            self._add_normalized(f"fine_conv{level}", convolution)
+        self.fine_final = nn.Conv2d(self.WIDTHS[0], 1, 3, padding=1)
 
     def forward(self, maps):
-        x = self.mean_side(maps[-1].mean((2, 3), keepdim=True))
+        x = self.fine_mean_side(maps[-1].mean((2, 3), keepdim=True))
         for level in self.levels:
             if level < self.levels[0]:
-                x = _doubled(getattr(self, f"down{level}")(x))
-            x = torch.relu_(x + self._normalized(f"side{level}", maps[level]))
-            x = torch.relu_(self._normalized(f"conv{level}", x))
-        return torch.sigmoid(_doubled(self.final(x)))
+                x = _doubled(getattr(self, f"fine_down{level}")(x))
+            x = torch.relu_(x + self._normalized(f"fine_side{level}", maps[level]))
+            x = torch.relu_(self._normalized(f"fine_conv{level}", x))
+        return torch.sigmoid(_doubled(self.fine_final(x)))
 
     def _add_normalized(self, name, convolution):
         self.add_module(name, convolution)

@@ -292,4 +292,7 @@ def test_xla_takes_the_gradient_of_an_upsampled_convolution_in_bfloat16():
         return tape.gradient(loss, layer.kernel.value)
 
     found = tf.function(gradient, jit_compile=True)()
-    assert found.numpy() == pytest.approx(gradient().numpy(), rel=0.1, abs=0.1)
+    expected = gradient().numpy()
+    # Each of its sums is rounded by what is added up: on processors without bfloat16 by 3% of that.
+    error = 0.05 * float(np.abs(expected).max())
+    assert found.numpy() == pytest.approx(expected, rel=0.1, abs=error)

@@ -127,8 +127,11 @@ def test_every_flagfile_is_understood_and_says_what_to_expect(path):
     takes_it, last = "casm_tf.train", "--run_dir"
     if path.stem == "pipeline":
         takes_it, last = "components.pipeline", "--pipeline_root"
+    others = ()
+    if path.stem in ("sharpen", "own_pictures"):
+        takes_it, others = "casm_tf.sharpen", ("--image_dir=.",)
     # Refused for the last flag, after all others were parsed.
-    done = call(takes_it, f"--flagfile={path}", f"{last}=/dev/null/run")
+    done = call(takes_it, f"--flagfile={path}", f"{last}=/dev/null/run", *others)
     assert_refused(done, f"{last}: ")
     head = path.read_text().split("\n--")[0]
     assert f"--flagfile=configs/{path.name}" in head
