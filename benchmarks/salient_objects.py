@@ -23,8 +23,8 @@ from tqdm import tqdm
 from casm_tf.cli import program
 from casm_tf.data import pictures
 from casm_tf.evaluation import SalientObject
+from casm_tf.second_stage.teachers import larger
 from casm_tf.serving.mask_model import MaskModel
-from casm_tf.serving.masks import STRIDE
 
 FLAGS = flags.FLAGS
 
@@ -76,11 +76,6 @@ def pairs(folder):
         what = f"{missing[0].name} without one" if missing else "no picture"
         raise ValueError(f"{folder}: expected images/ and a mask of each in masks/; found {what}")
     return found
-
-
-def larger(size):
-    """The size of the larger views: 224 -> 320."""
-    return STRIDE * round(size * 10 / 7 / STRIDE)
 
 
 def mean_of_views(models, paths):

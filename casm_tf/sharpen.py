@@ -139,7 +139,7 @@ def _settings(first, steps):
     own |= {"model": str(first.place), "first": first.digest()}
     of_model = {"classifier": first.architecture, "image_size": first.image_size}
     whole = {"dataset": "image_folder", "targets": "predictions", "steps": steps}
-    return {**from_flags.settings(), **own, **of_model, **whole, "sharpened": True}
+    return {**from_flags.settings(), **own, **of_model, **whole}
 
 
 def _sharpened(first, dataset, steps, run_dir):

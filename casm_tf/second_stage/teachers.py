@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from casm_tf import networks
 from casm_tf.second_stage import sharpening
+from casm_tf.serving.masks import STRIDE
 
 
 def of_first_stage(first, names, dataset):
@@ -16,7 +17,7 @@ def of_first_stage(first, names, dataset):
     maps = networks.on_open_inputs(
         keras.Model(first.classifier.input, first.classifier.output["maps"][-1])
     )
-    sizes = _sizes(first.image_size)
+    sizes = (first.image_size, larger(first.image_size))
 
     @tf.function
     def activations(images):
@@ -36,11 +37,11 @@ def of_first_stage(first, names, dataset):
 
 def of_student(student, dataset):
     """The same from the student's own masks, at the larger size alone: there they are better."""
-    sizes = _sizes(student.classifier.input_shape[1])[1:]
+    sizes = (larger(student.classifier.input_shape[1]),)
     seen = tf.function(lambda images: sharpening.seen(lambda x: student(x)["mask"], images, sizes))
     return lambda pictures: seen(dataset.normalise(pictures)).numpy()
 
 
-def _sizes(image_size):
-    """What masks are looked at in: the model's size, and about 10/7 of it, a multiple of 32."""
-    return image_size, round(image_size * 10 / 7 / 32) * 32
+def larger(image_size):
+    """The size of the larger views: about 10/7 of the model's own, 224 -> 320."""
+    return STRIDE * round(image_size * 10 / 7 / STRIDE)

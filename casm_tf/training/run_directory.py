@@ -165,7 +165,7 @@ def data_name(settings):
 def trained_by(run):
     """How a run (of `read`) was trained, in a line; what its flags left open is as it was taken."""
     settings = run["flags"]
-    if settings.get("sharpened"):
+    if "round_steps" in settings:  # of casm_tf.sharpen
         rounds, teachers = (", ".join(settings[name]) for name in ("round_steps", "teachers"))
         return (
             f"sharpened from {pathlib.Path(settings['model']).name}, {teachers}; classifier "
