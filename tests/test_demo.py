@@ -59,6 +59,6 @@ def test_the_shipped_model_is_small_and_takes_larger_images(masks):
     assert larger(skimage.data.chelsea()).mask.shape == (300, 451)
 
 
-@pytest.mark.xfail(strict=True, reason="sharpening leaves the classifier unsure: 0.33, at first 0.79")
+@pytest.mark.xfail(strict=True, reason="0.33 after sharpening, 0.79 before")
 def test_the_shipped_model_is_sure_of_the_cat(masks):
     assert masks["chelsea"].probability > 0.5
