@@ -148,14 +148,16 @@ def _torch_step(encoder, decoder, images, labels, predictions):
     )
 
     def step():
-        logits, maps = encoder(images)
+        maps = encoder.maps(images)
         masks = decoder(maps)
         both = (masks * labels).sum((1, 2, 3))
         either = (masks + labels).sum((1, 2, 3)) - both
         overlap = ((both + 1) / (either + 1)).mean()
-        kept = torch.nn.functional.cross_entropy(logits, predictions)
+        share = its._PREDICTION_SHARE
+        held = share * maps[-1] + (1 - share) * maps[-1].detach()
+        kept = torch.nn.functional.cross_entropy(encoder.head(held), predictions)
         entropy = torch.nn.functional.binary_cross_entropy(masks, labels)
-        loss = entropy + 1 - overlap + its._PREDICTION_WEIGHT * kept
+        loss = entropy + 1 - overlap + kept
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()

@@ -102,14 +102,22 @@ class EfficientNetLite(nn.Module):
         self._fc = nn.Linear(1280, classes)
 
     def forward(self, images):
+        maps = self.maps(images)
+        return self.head(maps[-1]), maps
+
+    def maps(self, images):
+        """Images -> maps, finest first; the last is the last block's."""
         x = _relu6(self._bn0(self._conv_stem(_pad(images, 3))))
         maps = []
         for number, block in enumerate(self._blocks):
             x = block(x)
             if number in self.map_blocks:
                 maps.append(x)
-        x = _relu6(self._bn1(self._conv_head(x)))
-        return self._fc(x.mean((2, 3))), maps
+        return maps
+
+    def head(self, x):
+        """The last map -> logits."""
+        return self._fc(_relu6(self._bn1(self._conv_head(x))).mean((2, 3)))
 
 
 class _LiteBlock(nn.Module):

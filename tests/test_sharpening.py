@@ -72,18 +72,36 @@ def test_a_picture_of_one_colour_is_cut_without_an_error():
 
 
 def test_agreement_and_chances_by_hand():
-    """Two agree by 1 and by 0.5; one is too small, one too large, one has nothing."""
+    """Two agree, the second by half; one is too small, one too large, one has nothing."""
     starts = np.stack(
         [square(100, 0, 60), np.zeros((100, 100), np.float32)] * 2 + [square(100, 0, 9)]
     )
     starts[1, :50] = 1
     starts[2] = 1
     cutouts = starts.copy()
-    cutouts[1, 25:50] = 0
+    cutouts[1, 25:50] = 0  # of the map's 50 rows 25 are inside, 25 among the 75 outside
     starts[3, :10] = 0.4
-    np.testing.assert_allclose(sharpening.agreement(cutouts, starts), [1, 0.5, 1, 0, 1])
+    second = 0.5 * (1 - 25 / 75)
+    np.testing.assert_allclose(sharpening.agreement(cutouts, starts), [1, second, 1, 0, 1])
+    cutouts[1, 25:40] = 1
+    starts[1, 40:50] = 0.1
+    second = 1 - 0.1 * 10 / 60
     found = sharpening.chances(cutouts, starts)
-    np.testing.assert_allclose(found, np.array([0.65, 0.15, 0, 0, 0]) / 0.8)
+    excess = np.array([1, second, 0, 0, 0]) - 0.35
+    np.testing.assert_allclose(found, np.maximum(0, excess) / (1.3 + second - 1), rtol=1e-6)
+
+
+@given(st.floats(0.05, 1), st.integers(6, 40))
+def test_a_map_that_is_faint_or_wide_agrees_with_its_cut_wherever_its_levels_do(most, width):
+    """A pyramid about a square: what counts is that it is highest there, not its size at half."""
+    y, x = np.mgrid[:100, :100]
+    distance = np.maximum(np.abs(y - 50), np.abs(x - 50))
+    starts = most * np.clip(1 - distance / 50, 0, 1)[None].astype(np.float32)
+    cutouts = (distance < width)[None].astype(np.float32)
+    found = sharpening.agreement(cutouts, starts)
+    assert 0 <= found[0] <= 1
+    brighter = sharpening.agreement(cutouts, np.minimum(1, starts + 0.2 * cutouts))
+    assert most < 0.4 or brighter >= found - 1e-6
 
 
 def test_without_any_agreement_no_picture_is_drawn():
@@ -138,6 +156,19 @@ def test_beyond_a_picture_is_its_corners_colour_and_no_object():
             assert (colours[0, 0] > colours[0, 2] + 50).all()
 
 
+def test_one_of_sixteen_views_is_beside_the_object_and_empty():
+    """Objects are white on black, faint labels lie about them."""
+    shapes = np.stack([square(64, 2, 30), square(64, 30, 62)])
+    pictures = np.repeat(255 * shapes[..., None], 3, axis=-1).astype(np.uint8)
+    labels = np.maximum(shapes, 0.2)
+    arrays = (tf.constant(pictures), tf.constant(labels), tf.eye(2), tf.constant([0.5, 0.5]))
+    for step in range(5):
+        _, found, predicted = sharpening.views(*arrays, 32, 32, 0.4, tf.constant([2, step]))
+        assert not found[:2].numpy().any()
+        np.testing.assert_array_equal(predicted.numpy().sum(axis=1), [0] * 2 + [1] * 30)
+        assert found[2:].numpy().max(axis=(1, 2, 3)).min() > 0
+
+
 def test_a_picture_without_a_chance_is_never_drawn():
     pictures = np.zeros((3, 8, 8, 3), np.uint8)
     predictions = tf.eye(3)
@@ -146,6 +177,6 @@ def test_a_picture_without_a_chance_is_never_drawn():
         sharpening.views(pictures, pictures[..., 0], predictions, chances, 50, 8, 0.9, (7, step))[2]
         for step in range(20)
     ]
-    shares = np.concatenate(drawn).mean(axis=0)
+    shares = np.concatenate(drawn).sum(axis=0) / np.concatenate(drawn).sum()
     assert shares[0] == 0
     np.testing.assert_allclose(shares, [0, 0.7, 0.3], atol=0.05)

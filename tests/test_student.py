@@ -30,7 +30,8 @@ def test_the_loss_by_hand():
     """A mask of one half everywhere, of a label that is 1 on a quarter of the picture."""
     student = make()
     student.open_decoder = lambda maps, training: tf.fill((1, 8, 8, 1), 0.5)
-    student.open_classifier = lambda x, training: {"maps": [], "logits": tf.zeros((1, 5))}
+    student.open_classifier = lambda x, training: {"maps": [tf.zeros((1, 1, 1, 3))]}
+    student.open_head = lambda x, training: tf.zeros((1, 5))
     label = np.zeros((1, 8, 8, 1), np.float32)
     label[:, :4, :4] = 1
     prediction = tf.constant([[1.0, 0, 0, 0, 0]])
@@ -38,7 +39,7 @@ def test_the_loss_by_hand():
     np.testing.assert_allclose(found["cross_entropy"], [np.log(2)], rtol=1e-5)
     overlap = (8 + 1) / (32 + 16 - 8 + 1)
     np.testing.assert_allclose(found["overlap"], [overlap], rtol=1e-6)
-    loss = np.log(2) + 1 - overlap + 0.2 * np.log(5)
+    loss = np.log(2) + 1 - overlap + np.log(5)
     np.testing.assert_allclose(found["loss"], [loss], rtol=1e-5)
 
 
@@ -59,6 +60,26 @@ def test_steps_learn_and_leave_the_normalizations_alone():
             np.testing.assert_array_equal(variable, value, variable.path)
     is_norm = [v for v in student.classifier.trainable_variables if "_bn/" in v.path]
     assert not is_norm
+
+
+def test_predictions_move_the_head_in_full_and_the_encoder_by_a_twentieth():
+    images, targets = batch()
+    student = make()
+    variables = student.classifier.trainable_variables
+
+    def gradients(logits_of):
+        with tf.GradientTape() as tape:
+            logits = logits_of(images)
+            loss = tf.nn.softmax_cross_entropy_with_logits(targets["prediction"], logits)
+        return tape.gradient(loss, variables, unconnected_gradients="zero")
+
+    full = gradients(lambda x: student.classifier(x)["logits"])
+    held = gradients(lambda x: student(x)["logits"])
+    head = {v.path for v in student.open_head.trainable_variables}
+    assert 0 < len(head) < len(variables)
+    for variable, there, found in zip(variables, full, held, strict=True):
+        share = 1 if variable.path in head else 0.05
+        np.testing.assert_allclose(found, share * there, rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize("size", [32, 96, 160])

@@ -43,8 +43,7 @@ def batches(learned, dataset, image_size, batch_size, smallest, seed):
 
     def prepared(images, labels, predictions):
         images = (images / 255 - dataset.mean) / dataset.std  # of sizes not known in the graph
-        label, prediction = tf.cast(labels, tf.float32) / 255, tf.cast(predictions, tf.float32)
-        return images, {"label": label, "prediction": prediction}
+        return images, {"label": labels, "prediction": tf.cast(predictions, tf.float32)}
 
     def view(step):
         size = tf.gather(sizes, step % len(sizes))
@@ -54,7 +53,8 @@ def batches(learned, dataset, image_size, batch_size, smallest, seed):
     def whole(image, label, prediction):
         size = (image_size, image_size)
         image = tf.image.resize(image, size, antialias=True)
-        return image, tf.image.resize(label[..., None], size), prediction
+        label = tf.image.convert_image_dtype(label[..., None], tf.float32)
+        return image, tf.image.resize(label, size), prediction
 
     def training(skip, part):
         del part

@@ -27,9 +27,11 @@ _CUT_PIXELS = 144
 _GRABCUT_ROUNDS = 4
 _SURELY_NOT, _PROBABLY = 0.1, 0.5  # of a map, for GrabCut
 _SLOPE, _ABOVE = 8, 0.5  # of activations: how soon what stands out by how many deviations counts
+_LEVELS = np.linspace(0.2, 0.95, 16)  # of a map, at which it is compared with its cut
 _LEAST_AGREEMENT = 0.35
 _AREAS = (0.03, 0.7)  # of a label; what is less or more is rarely an object
 _FIRST, _LATER = 0.8, 0.4  # how much of a label is the cut
+_BESIDE, _TRIED = 16, 16  # every so many views one is empty; the windows that are tried for it
 _CONTRAST, _LIGHT = 0.3, 38.0  # how much of it is added or taken at most; in steps of 255
 
 
@@ -101,10 +103,24 @@ def cuts(pictures, starts, report=lambda: None):
 
 
 def agreement(cutouts, starts):
-    """The IoU of two maps at half, [N]; 0 where neither has anything."""
-    one, other = cutouts > 0.5, starts > 0.5
-    either = np.count_nonzero(one | other, axis=(1, 2))
-    return np.count_nonzero(one & other, axis=(1, 2)) / np.maximum(1, either)
+    """How well a cut and the map that it started from agree, [N] in [0, 1]; 0 of an empty one.
+
+    The best IoU of the cut with the map above any level, times 1 - the map's mean outside of the
+    cut / its mean inside. The IoU at one level alone would prefer large objects: maps that are
+    stretched to the same mean are too large for small ones.
+    """
+    inside = cutouts > 0.5
+    overlaps = []
+    for level in _LEVELS:
+        above = starts > level
+        either = np.count_nonzero(inside | above, axis=(1, 2))
+        overlaps.append(np.count_nonzero(inside & above, axis=(1, 2)) / np.maximum(1, either))
+    within, without = (
+        (starts * part).sum(axis=(1, 2)) / np.maximum(1, np.count_nonzero(part, axis=(1, 2)))
+        for part in (inside, ~inside)
+    )
+    contrast = 1 - without / np.maximum(within, 1e-6)
+    return np.max(overlaps, axis=0) * np.clip(contrast, 0, 1)
 
 
 def chances(cutouts, starts):
@@ -132,28 +148,41 @@ def blended(cutouts, starts, is_first):
 def views(pictures, labels, predictions, chances, count, size, smallest, seed):
     """A training batch: `count` drawn pictures, float32 [count, size, size, 3], and what they have.
 
-    That is their labels, at the same size, and their predictions. Of each picture a part is seen,
-    of `smallest` of its area or more, or all of it on a canvas of its corners' colour, of up to
-    1 / `smallest` of its area: so objects are of every size. Every second one is mirrored; each is
-    brighter or darker, in more or less contrast, so that pixels may be outside of 0 to 255. `seed`
-    is two integers, the batch's own.
+    That is their labels, at the same size and in [0, 1], and their predictions. Of each picture a
+    part is seen, of `smallest` of its area or more, or all of it on a canvas of its corners'
+    colour, of up to 1 / `smallest` of its area: so objects are of every size. One view of 16 is a
+    place beside the object: there is nothing in it. Every second one is mirrored; each is brighter
+    or darker, in more or less contrast, so that pixels may be outside of 0 to 255. `seed` is two
+    integers, the batch's own.
     """
-    draws = tf.random.stateless_uniform((8, count), seed)
+    draws = tf.random.stateless_uniform((8 + 3 * _TRIED, count), seed)
     chosen = tf.searchsorted(tf.cumsum(chances), draws[0] * tf.reduce_sum(chances), "right")
     chosen = tf.minimum(chosen, len(pictures) - 1)  # a sum is rounded
-    pictures, labels = tf.gather(pictures, chosen), tf.gather(labels, chosen)[..., None]
-    place = (_corners(smallest, draws[1:6]), tf.range(count), (size, size))
+    pictures, labels, predictions = (
+        tf.gather(array, chosen) for array in (pictures, labels, predictions)
+    )
+    labels = tf.image.convert_image_dtype(labels[..., None], tf.float32)  # 255 is 1
+    few = count // _BESIDE
+    empty = _beside(labels[:few], tf.reshape(draws[8:], (3, _TRIED, count))[..., :few])
+    windows = tf.concat([empty, _corners(smallest, draws[1:6])[few:]], axis=0)
+    place = (windows, tf.range(count), (size, size))
 
     inside = tf.image.crop_and_resize(tf.ones_like(pictures), *place)
     images = tf.image.crop_and_resize(pictures, *place)
     images += (1 - inside) * _corner_colours(pictures)
     contrast, light = (
         span * (2 * x[:, None, None, None] - 1)
-        for span, x in zip((_CONTRAST, _LIGHT), tf.unstack(draws[6:]), strict=True)
+        for span, x in zip((_CONTRAST, _LIGHT), tf.unstack(draws[6:8]), strict=True)
     )
     mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
     images = (images - mean) * (1 + contrast) + mean + light
-    return images, tf.image.crop_and_resize(labels, *place), tf.gather(predictions, chosen)
+    labels = tf.image.crop_and_resize(labels, *place)
+    # What is faint in an empty place is left of a map, and would be sought as an overlap.
+    certain = tf.where(labels[:few] > 0.5, labels[:few], 0)
+    labels = tf.concat([certain, labels[few:]], axis=0)
+    # Nothing is predicted of it: a cross entropy with zeros is 0.
+    predictions = tf.concat([tf.zeros_like(predictions[:few]), predictions[few:]], axis=0)
+    return images, labels, predictions
 
 
 def _corners(smallest, draws):
@@ -168,6 +197,21 @@ def _corners(smallest, draws):
     mirrored = draws[4] < 0.5
     left, right = tf.where(mirrored, x + width, x), tf.where(mirrored, x, x + width)
     return tf.stack([y, left, y + height, right], axis=1)
+
+
+def _beside(labels, draws):
+    """Windows on pictures where their labels [n, h, w, 1] have least, float32 [n, 4].
+
+    Of some that are tried: squares of 0.3 to 0.5 of a side. `draws` are [3, tried, n] in [0, 1).
+    """
+    tried, count = draws.shape[1:]
+    side = 0.3 + 0.2 * draws[0]
+    y, x = draws[1] * (1 - side), draws[2] * (1 - side)
+    windows = tf.stack([y, x, y + side, x + side], axis=-1)
+    place = (tf.reshape(windows, (-1, 4)), tf.tile(tf.range(count), [tried]), (8, 8))
+    salient = tf.reduce_mean(tf.image.crop_and_resize(labels, *place), axis=(1, 2, 3))
+    least = tf.argmin(tf.reshape(salient, (tried, count)), axis=0)
+    return tf.gather(tf.transpose(windows, (1, 0, 2)), least, batch_dims=1)
 
 
 def _corner_colours(pictures):

@@ -7,15 +7,17 @@ from casm_tf import networks, objectives
 from casm_tf.stepwise import Stepwise
 
 _CLIP_NORM = 5.0
+_PREDICTION_SHARE = 0.05  # of its gradient that reaches the encoder
 _ENCODER_SHARE = 0.1  # of the decoder's rate: the encoder knows a lot already
-_PREDICTION_WEIGHT = 0.2
 
 
 class Student(Stepwise):
     """A classifier and its decoder, trained on labels between 0 and 1.
 
-    The classifier is trained with the decoder, and to predict of a picture what it did before: its
-    labels stay good. Its normalizations do not move: they do not depend on the batch.
+    The encoder is trained with the decoder, and to predict of a picture what the classifier did
+    before, so that its labels stay good. That would cost masks: the layers behind the last map
+    learn it in full, those before it by a twentieth. The normalizations do not move: they do not
+    depend on the batch.
 
     Args:
         classifier: images -> {"logits", "maps"}, of `networks.classifier`; it is moved.
@@ -31,6 +33,9 @@ class Student(Stepwise):
         self.decoder = decoder
         self.open_classifier = networks.on_open_inputs(classifier)
         self.open_decoder = networks.on_open_inputs(decoder)
+        self.open_head = networks.on_open_inputs(
+            keras.Model(classifier.output["maps"][-1], classifier.output["logits"])
+        )
         # AdamW takes steps of a size of its own, whatever the gradient's: each has its optimizer.
         self.classifier_optimizer = keras.optimizers.AdamW(
             _Share(rate, _ENCODER_SHARE), weight_decay=1e-4
@@ -41,10 +46,10 @@ class Student(Stepwise):
 
     def call(self, images, training=False):
         """Images of any size that the classifier takes -> {"mask", "logits"}."""
-        seen = self.open_classifier(images, training=training)
+        maps = self.open_classifier(images, training=training)["maps"]
         return {
-            "mask": self.open_decoder(seen["maps"], training=training),
-            "logits": seen["logits"],
+            "mask": self.open_decoder(maps, training=training),
+            "logits": self.open_head(_held(maps[-1]), training=training),
         }
 
     @property
@@ -84,7 +89,7 @@ class Student(Stepwise):
     def _objectives(self, images, targets, training):
         """What is minimised ("loss") and what else is watched: {name: float32 [B]}.
 
-        CE(m, label)  +  1 - |m label| / |m + label - m label|  +  w CE(f(x), prediction)
+        CE(m, label)  +  1 - |m label| / |m + label - m label|  +  CE(f(x), prediction)
         """
         labels, predictions = targets["label"], targets["prediction"]
         outputs = self(images, training=training)
@@ -95,12 +100,17 @@ class Student(Stepwise):
         overlap = (both + 1) / (either + 1)
         kept = tf.nn.softmax_cross_entropy_with_logits(predictions, logits)
         return {
-            "loss": entropy + 1 - overlap + _PREDICTION_WEIGHT * kept,
+            "loss": entropy + 1 - overlap + kept,
             "cross_entropy": entropy,
             "overlap": overlap,
             "mask_mean": tf.reduce_mean(masks, axis=(1, 2, 3)),
             "accuracy": objectives.is_right(logits, objectives.predicted(predictions)),
         }
+
+
+def _held(x):
+    """`x`, of whose gradient a share comes back."""
+    return _PREDICTION_SHARE * x + (1 - _PREDICTION_SHARE) * tf.stop_gradient(x)
 
 
 class _Share(keras.optimizers.schedules.LearningRateSchedule):
