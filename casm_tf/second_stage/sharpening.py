@@ -7,7 +7,7 @@ The steps of the second stage, as `casm_tf.sharpen` takes them:
     round 1, 2, ...
         student  <-  trained on the pictures whose cut and start agree    `chances`, `views`
         start    <-  the student's own masks                              `seen`
-        label    <-  0.4 cut(start) + 0.6 start                           `blended`
+        label    <-  0.4 cut(start) + 0.6 start, sharpened                `blended`
 
 Pictures are uint8 [N, PIXELS, PIXELS, 3], squashed; maps and labels float32 [N, CELLS, CELLS] in
 [0, 1].
@@ -139,10 +139,13 @@ def blended(cutouts, starts, is_first):
     """Labels of cuts and what they started from: soft where these differ.
 
     Later ones are more of the student's own, which by then errs less than its labels (A2S-v2, CVPR
-    2023, has the same 0.4 and 0.6).
+    2023, has the same 0.4 and 0.6), and sharpened, l^2 / (l^2 + (1 - l)^2), as a student of soft
+    labels is unsure (MixMatch, Berthelot et al., 2019, does so to guesses).
     """
-    share = _FIRST if is_first else _LATER
-    return share * cutouts + (1 - share) * starts
+    if is_first:
+        return _FIRST * cutouts + (1 - _FIRST) * starts
+    labels = _LATER * cutouts + (1 - _LATER) * starts
+    return labels**2 / (labels**2 + (1 - labels) ** 2)
 
 
 def views(pictures, labels, predictions, chances, count, size, smallest, seed):
