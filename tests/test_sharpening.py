@@ -91,9 +91,9 @@ def test_agreement_and_chances_by_hand():
     np.testing.assert_allclose(found, np.maximum(0, excess) / (1.3 + second - 1), rtol=1e-6)
 
 
-@given(st.floats(0.05, 1), st.integers(6, 40))
-def test_a_map_that_is_faint_or_wide_agrees_with_its_cut_wherever_its_levels_do(most, width):
-    """A pyramid about a square: what counts is that it is highest there, not its size at half."""
+@given(st.floats(0.4, 1), st.integers(6, 40))
+def test_a_map_that_is_brighter_in_its_cut_agrees_no_less(most, width):
+    """A pyramid about a square."""
     y, x = np.mgrid[:100, :100]
     distance = np.maximum(np.abs(y - 50), np.abs(x - 50))
     starts = most * np.clip(1 - distance / 50, 0, 1)[None].astype(np.float32)
@@ -101,7 +101,7 @@ def test_a_map_that_is_faint_or_wide_agrees_with_its_cut_wherever_its_levels_do(
     found = sharpening.agreement(cutouts, starts)
     assert 0 <= found[0] <= 1
     brighter = sharpening.agreement(cutouts, np.minimum(1, starts + 0.2 * cutouts))
-    assert most < 0.4 or brighter >= found - 1e-6
+    assert brighter >= found - 1e-6
 
 
 def test_without_any_agreement_no_picture_is_drawn():
